@@ -1,0 +1,54 @@
+# Everything runs from a clean clone with Python 3.11, Java 17 and Maven; `make help` lists the targets.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DATA ?= ../shared/data
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint schemas train train-setup test-training bench soak clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+setup: $(STAMP) ## make .venv with rasad and its development tools in it
+
+demo: setup ## run the main job on a real embedded Kafka; ARTICLE=path plays one file
+	$(BIN)/rasad demo $(if $(ARTICLE),--article $(ARTICLE))
+
+test: setup ## run every test that needs no training
+	$(BIN)/python -m pytest -m 'not training and not soak'
+
+lint: setup ## ruff, mypy, import-linter, schema drift
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/rasad schemas --check
+
+schemas: setup ## write schemas/ from the messages
+	$(BIN)/rasad schemas
+
+$(VENV)/.training: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[training]'
+	touch $@
+
+train-setup: $(VENV)/.training
+
+test-training: train-setup ## train on a tiny corpus, end to end (installs torch)
+	$(BIN)/python -m pytest -m training
+
+train: train-setup ## train the bundles from base weights: DATA=folder of the corpora
+	$(BIN)/python -m training.run --data $(DATA)
+
+soak: setup ## delivery under injected faults, at length
+	$(BIN)/python -m pytest -m soak --timeout=3600
+
+clean: ## remove what setup and runs made
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
