@@ -1,0 +1,1 @@
+"""Arabic text with exact offsets: pure functions from strings to strings and spans."""
