@@ -1,0 +1,310 @@
+"""The contracts: what arrives, what is published, and how they become bytes.
+
+Plain frozen dataclasses. pydantic's TypeAdapter validates them and generates the JSON Schemas; orjson writes the
+bytes. Every span is `[start, end)` in Unicode code points of the field it names, as that field arrived.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeVar
+
+import orjson
+from pydantic import TypeAdapter
+
+Message = TypeVar("Message")
+
+Field = Literal["title", "body"]
+EntityType = Literal["PER", "LOC", "ORG", "MISC"]
+EntitySubtype = Literal["GPE", "LOC", "FAC", "NORP", "EVENT", "MISC"]
+ClaimLabel = Literal["agree", "disagree", "discuss", "unrelated"]
+
+EVENT_TYPE: Final = "ar.rasad.article.enriched.v1"
+"""CloudEvents type of an EnrichedEvent; the number is the major version of its schema."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawArticle:
+    """An article as it arrived: `title` and `body` hold every character that was sent.
+
+    `extra` keeps the fields of a JSON record that Rasad has no name for.
+    """
+
+    id: str
+    title: str
+    body: str
+    url: str | None = None
+    source: str | None = None
+    published_at: str | None = None
+    fetched_at: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """A record of a topic or a file, before anything is known about it: bytes and where they came from.
+
+    `headers` keeps the order and the duplicates that Kafka allows; `timestamp` is in milliseconds since the epoch.
+    """
+
+    value: bytes
+    key: bytes | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    topic: str = ""
+    partition: int = 0
+    offset: int = 0
+    timestamp: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """`[start, end)` in code points of `field`."""
+
+    field: Field
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Article:
+    """The article part of an event: its text as it arrived and how it was read."""
+
+    id: str
+    url: str | None
+    source: str | None
+    language: str
+    published_at: str | None
+    fetched_at: str | None
+    title: str
+    body: str
+    content_sha256: str
+    offset_unit: Literal["codepoint"]
+    sentences: tuple[Span, ...]
+    tokens_total: int
+    windows: int
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mention:
+    """A name where it stands. `core_start:core_end` leaves off a glued proclitic (و، ب، ل ...).
+
+    `sentence` is an index into `article.sentences`; `prob` is calibrated, 0 to 1.
+    """
+
+    mention_id: str
+    entity_id: str
+    field: Field
+    start: int
+    end: int
+    surface: str
+    core_start: int
+    core_end: int
+    type: EntityType
+    prob: float
+    sentence: int
+    subtype: EntitySubtype | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entity:
+    """Mentions of one article that name the same thing; `canonical` is its fullest clitic-free form."""
+
+    entity_id: str
+    type: EntityType
+    canonical: str
+    aliases: tuple[str, ...]
+    mention_count: int
+    in_title: bool
+    salience: float
+    confidence: float
+    subtype: EntitySubtype | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StanceTarget:
+    """What a stance is about: a sentence (headline or claim), or for kind "entity" the words that name it."""
+
+    text: str
+    claim_id: str | None = None
+    claim_version: int | None = None
+    entity_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StanceHolder:
+    """Who holds a stance of kind "entity": the article's words, and the entity where they are a mention of one."""
+
+    text: str
+    entity_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stance:
+    """Where the article's body stands towards a sentence, or a holder towards a target (kind "entity").
+
+    `probs` has an entry for every label of the kind; `evidence` are the sentences or words that decide.
+    """
+
+    kind: Literal["headline", "claim", "entity"]
+    target: StanceTarget
+    label: Literal["agree", "disagree", "discuss", "unrelated", "support", "oppose"]
+    probs: Mapping[str, float]
+    evidence: tuple[Span, ...]
+    holder: StanceHolder | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quote:
+    """What was said and by whom: the span of the words, the reporting word (cue) and the speaker where known."""
+
+    field: Field
+    start: int
+    end: int
+    kind: Literal["direct", "indirect"]
+    cue: str | None
+    speaker: str | None
+    speaker_entity_id: str | None
+    prob: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelVersion:
+    """A model bundle of the pipeline, by the hash of its bundle.json."""
+
+    task: str
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pipeline:
+    """What made an event: `version` is a hash over all the rest, so equal versions mean equal bytes."""
+
+    version: str
+    code: str
+    normaliser: str
+    models: tuple[ModelVersion, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnrichedEvent:
+    """An article and everything that Rasad found in it.
+
+    All that may differ between two runs of one article through one pipeline stands in `run`.
+    """
+
+    event_id: str
+    event_type: str
+    article: Article
+    mentions: tuple[Mention, ...]
+    entities: tuple[Entity, ...]
+    stances: tuple[Stance, ...]
+    pipeline: Pipeline
+    quotes: tuple[Quote, ...] = ()
+    run: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntityRecord:
+    """One entity of one article, on the entities topic under its canonical name."""
+
+    event_id: str
+    article_id: str
+    source: str | None
+    published_at: str | None
+    title: str
+    entity: Entity
+    mentions: tuple[Mention, ...]
+    pipeline_version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StanceRecord:
+    """One stance of one article, on the stances topic under its claim id, or the article id."""
+
+    event_id: str
+    article_id: str
+    source: str | None
+    published_at: str | None
+    title: str
+    stance: Stance
+    pipeline_version: str
+
+
+DeadLetterReason = Literal[
+    "empty",
+    "too_large",
+    "invalid_utf8",
+    "invalid_json",
+    "too_deep",
+    "wrong_type",
+    "missing_text",
+    "not_arabic",
+    "enrichment_failed",
+    "output_too_large",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A record that could not be enriched, untouched, and a reason that a person can act on.
+
+    `stage` is where it stopped ("decode", "enrich" or "publish"); `attempt` counts redrives, from 1.
+    """
+
+    record: Record
+    reason: DeadLetterReason
+    detail: str
+    stage: Literal["decode", "enrich", "publish"]
+    pipeline_version: str
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A sentence that subscribers watch for, on the compacted claims topic under its id."""
+
+    id: str
+    text: str
+    version: int = 1
+    language: str = "ar"
+    created_at: str | None = None
+
+
+Outcome = EnrichedEvent | DeadLetter
+"""What becomes of one record: exactly one of these."""
+
+
+_ADAPTERS: Final[dict[type, TypeAdapter[Any]]] = {}
+
+
+def adapter(message: type[Message]) -> TypeAdapter[Message]:
+    """The validator of a message type; built once, when it is first asked for."""
+    if message not in _ADAPTERS:
+        _ADAPTERS[message] = TypeAdapter(message)
+    return _ADAPTERS[message]
+
+
+def to_bytes(message: object) -> bytes:
+    """JSON bytes of a message, keys in declaration order: the same message always gives the same bytes."""
+    return orjson.dumps(message)
+
+
+def from_bytes(message: type[Message], data: bytes) -> Message:
+    """Read and validate a message; unknown fields are ignored. Raises pydantic.ValidationError."""
+    return adapter(message).validate_json(data)
+
+
+def content_sha256(title: str, body: str) -> str:
+    """SHA-256 over title and body as they arrived, parted by a byte that UTF-8 never uses."""
+    encoded = (text.encode("utf-8", "surrogatepass") for text in (title, body))
+    return hashlib.sha256(b"\xff".join(encoded)).hexdigest()
+
+
+def derived_id(*parts: str) -> str:
+    """A short stable id from parts that may hold any text: 32 hexadecimal digits of SHA-256."""
+    joined = b"\xff".join(part.encode("utf-8", "surrogatepass") for part in parts)
+    return hashlib.sha256(joined).hexdigest()[:32]
