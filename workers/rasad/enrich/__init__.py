@@ -1,0 +1,1 @@
+"""From record bytes to outcomes: decoding, annotation and the events that come of them. Knows no broker."""
