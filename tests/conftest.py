@@ -1,0 +1,67 @@
+"""One real broker for the whole run: embedded, or the one that KAFKA_BOOTSTRAP_SERVERS names."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from kafka import KafkaAdminClient
+
+from rasad import broker
+from rasad.settings import TopicSettings, load
+from rasad.streams import topics as topics_module
+from rasad.streams.connection import Connection, wait_for_broker
+
+
+@pytest.fixture(scope="session")
+def connection() -> Iterator[Connection]:
+    """A cluster that answers."""
+    if os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+        given = Connection.of(load().settings.kafka)
+        wait_for_broker(given)
+        yield given
+        return
+    with broker.embedded() as running:
+        yield Connection(bootstrap_servers=(running.bootstrap,))
+
+
+def unique_topics(partitions: int) -> TopicSettings:
+    """Names that no other test uses."""
+    prefix = f"test-{uuid.uuid4().hex[:12]}"
+    return TopicSettings(
+        raw=f"{prefix}.raw",
+        claims=f"{prefix}.claims",
+        enriched=f"{prefix}.enriched",
+        entities=f"{prefix}.entities",
+        stances=f"{prefix}.stances",
+        dead_letters=f"{prefix}.dlq",
+        partitions=partitions,
+    )
+
+
+def _declared(connection: Connection, partitions: int) -> Iterator[TopicSettings]:
+    settings = unique_topics(partitions)
+    created = topics_module.declare(connection, topics_module.specs(settings))
+    yield settings
+    with KafkaAdminClient(**connection.kafka_python()) as admin:
+        admin.delete_topics(list(created))
+
+
+@pytest.fixture
+def topics(connection: Connection) -> Iterator[TopicSettings]:
+    """Rasad's topics under names of their own, four partitions each."""
+    yield from _declared(connection, partitions=4)
+
+
+@pytest.fixture
+def ordered_topics(connection: Connection) -> Iterator[TopicSettings]:
+    """Rasad's topics under names of their own, with one partition, whose offsets are the order of the records."""
+    yield from _declared(connection, partitions=1)
+
+
+@pytest.fixture
+def group() -> str:
+    """A consumer group that no other test uses."""
+    return f"test-{uuid.uuid4().hex[:12]}"

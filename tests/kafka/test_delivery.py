@@ -1,0 +1,151 @@
+"""At least once, under the ends that a worker comes to."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
+
+from rasad import broker
+from rasad.settings import TopicSettings
+from rasad.streams import topics as topics_module
+from rasad.streams.connection import Connection
+from rasad.streams.tailing import lag
+from tests.conftest import unique_topics
+from tests.kafka.outcomes import article, produce, read, repeated, wait_for, written
+from tests.kafka.processes import worker
+
+pytestmark = pytest.mark.kafka
+
+POISON = b"\xff\xfe\x00 not an article"
+
+
+def committed(connection: Connection, group: str, topic: str) -> dict[int, int | None]:
+    return {each.partition: each.committed for each in lag(connection, group, topic)}
+
+
+def test_two_workers_share_the_partitions(connection: Connection, topics: TopicSettings, group: str) -> None:
+    with worker(connection, topics, group) as first:
+        assert first.wait_for_line("partitions assigned")["partitions"] == [0, 1, 2, 3]
+        with worker(connection, topics, group) as second:
+            share = second.wait_for_line("partitions assigned")["partitions"]
+            rest = first.wait_for_line("partitions assigned")["partitions"]
+            assert sorted(share + rest) == [0, 1, 2, 3]
+            assert len(share) == len(rest) == 2
+            places = produce(connection, topics.raw, map(article, range(100)))
+            outcomes = wait_for(connection, topics, places)
+            assert second.end(signal.SIGTERM) == 0
+        assert first.end(signal.SIGTERM) == 0
+    assert repeated(outcomes) == {}
+    for process in (first, second):
+        assert any("batch done" in line for line in process.lines)
+
+
+def test_killed_in_the_middle_of_a_batch_nothing_is_lost(
+    connection: Connection, topics: TopicSettings, group: str
+) -> None:
+    values = [POISON if number % 10 == 3 else article(number) for number in range(90)]
+    places = produce(connection, topics.raw, values)
+    for _ in range(3):
+        with worker(connection, topics, group, seconds_each=0.03, batch_max=16) as victim:
+            victim.wait_for_line("batch done")
+            time.sleep(0.2)  # the next batch takes half a second
+            assert victim.end(signal.SIGKILL) == -signal.SIGKILL
+    assert len({outcome.place for outcome in read(connection, topics)}) < len(places)
+    with worker(connection, topics, group) as last:
+        outcomes = wait_for(connection, topics, places)
+        assert last.end(signal.SIGTERM) == 0
+    first_of = {}
+    for outcome in outcomes:
+        assert first_of.setdefault(outcome.place, outcome.comparable) == outcome.comparable
+    reasons = {outcome.place: outcome.reason for outcome in outcomes}
+    assert [reasons[place] for place in places] == ["invalid_utf8" if value == POISON else None for value in values]
+    assert all(each.behind == 0 for each in lag(connection, group, topics.raw))
+
+
+def test_sigterm_finishes_the_batch_and_commits_it(connection: Connection, topics: TopicSettings, group: str) -> None:
+    places = produce(connection, topics.raw, map(article, range(60)))
+    with worker(connection, topics, group, seconds_each=0.02, batch_max=20) as first:
+        first.wait_for_line("batch done")
+        time.sleep(0.1)
+        assert first.end(signal.SIGTERM, timeout_s=20) == 0
+    done = read(connection, topics)
+    assert 20 <= len(done) < 60
+    assert sum(offset or 0 for offset in committed(connection, group, topics.raw).values()) == len(done)
+    with worker(connection, topics, group) as second:
+        outcomes = wait_for(connection, topics, places)
+        assert second.end(signal.SIGTERM) == 0
+    assert repeated(outcomes) == {}
+
+
+def test_every_output_topic_gets_its_records(connection: Connection, ordered_topics: TopicSettings, group: str) -> None:
+    places = produce(connection, ordered_topics.raw, map(article, range(3)))
+    with worker(connection, ordered_topics, group) as running:
+        assert running.wait_for_line("worker ready")["ms"] < 5_000
+        outcomes = wait_for(connection, ordered_topics, places)
+        assert running.end(signal.SIGTERM) == 0
+    events = [outcome.event for outcome in outcomes if outcome.event]
+    entities = written(connection, ordered_topics.entities)
+    assert [entity.key.decode() for entity in entities if entity.key] == [
+        entity.canonical for event in events for entity in event.entities
+    ]
+    stances = written(connection, ordered_topics.stances)
+    assert [stance.key.decode() for stance in stances if stance.key] == [event.article.id for event in events]
+    assert all(dict(record.headers)["ce_specversion"] == b"1.0" for record in (*entities, *stances))
+
+
+def test_an_output_that_is_too_large_becomes_one_dead_letter(
+    connection: Connection, ordered_topics: TopicSettings, group: str
+) -> None:
+    limit_message_bytes(connection, ordered_topics.enriched, 20_000)
+    values = [article(0), article(1, repeat=300), article(2), article(3, repeat=3_000), article(4)]
+    places = produce(connection, ordered_topics.raw, values)
+    limit_message_bytes(connection, ordered_topics.dead_letters, 100_000)
+    with worker(connection, ordered_topics, group) as running:
+        outcomes = wait_for(connection, ordered_topics, places)
+        assert running.end(signal.SIGTERM) == 0
+    assert repeated(outcomes) == {}
+    by_place = {outcome.place: outcome for outcome in outcomes}
+    assert [by_place[place].reason for place in places] == [None, "output_too_large", None, "output_too_large", None]
+    assert by_place[places[1]].record.value == values[1]
+    without_value = by_place[places[3]].record
+    assert without_value.value == b""
+    assert "stays at the topic" in dict(without_value.headers)["rasad_detail"].decode()
+    assert committed(connection, group, ordered_topics.raw) == {0: 5}
+
+
+def limit_message_bytes(connection: Connection, topic: str, limit: int) -> None:
+    with KafkaAdminClient(**connection.kafka_python()) as admin:
+        admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": str(limit)})])
+
+
+def test_missing_topics_are_a_start_up_error(connection: Connection, group: str) -> None:
+    absent = unique_topics(1)
+    with worker(connection, absent, group) as running:
+        assert running.exit_status(20) == 1
+    assert f"missing topics: {absent.raw}" in running.lines[-1]
+    assert "rasad topics declare" in running.lines[-1]
+
+
+def test_a_broker_that_goes_away_ends_the_worker_after_the_limit() -> None:
+    topics = unique_topics(1)
+    with broker.embedded() as own:
+        connection = Connection(bootstrap_servers=(own.bootstrap,))
+        topics_module.declare(connection, topics_module.specs(topics))
+        with worker(connection, topics, "watched", broker_wait_s=4) as running:
+            running.wait_for_line("worker ready")
+            broker.stop(own.directory)
+            running.wait_for_line("waiting for the broker")
+            assert running.exit_status(40) == 1
+    assert f"no answer from Kafka at {own.bootstrap}" in running.lines[-1]
+
+
+def test_no_broker_at_all_ends_the_worker_after_the_limit(group: str) -> None:
+    nobody = Connection(bootstrap_servers=("127.0.0.1:1",))
+    with worker(nobody, unique_topics(1), group, broker_wait_s=1) as running:
+        running.wait_for_line("waiting for the broker")
+        assert running.exit_status(20) == 1
+    assert "no answer from Kafka at 127.0.0.1:1" in running.lines[-1]

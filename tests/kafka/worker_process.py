@@ -1,0 +1,36 @@
+"""A worker as a process of its own, enriching without models: `python -m tests.kafka.worker_process JSON`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+from rasad import logs
+from rasad.settings import TopicSettings, WorkerSettings
+from rasad.streams.connection import BrokerUnavailable, Connection
+from rasad.streams.driver import DriverError
+from rasad.streams.faust_worker import FaustWorker
+from tests.kafka.plain_enrichment import slow_enrich
+
+
+def main(argument: str) -> int:
+    started = time.monotonic()
+    options = json.loads(argument)
+    logs.configure("info", "json")
+    worker = FaustWorker(
+        connection=Connection(bootstrap_servers=(options["bootstrap"],)),
+        topics=TopicSettings(**options["topics"]),
+        worker=WorkerSettings(**options["worker"]),
+        started=started,
+    )
+    try:
+        worker.run(slow_enrich(options["seconds_each"]))
+    except (BrokerUnavailable, DriverError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,399 @@
+"""The default driver: a Faust worker in a consumer group, at least once.
+
+One batch at a time: take it, enrich it in a thread, publish and await every output, acknowledge in order. What dies
+in between is read again by the group and gives the same bytes, since all ids are derived. Nothing escapes the batch
+loop: an exception there would leave Faust's agent dead and the process up, so it ends the process instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import faust
+import structlog
+import tenacity
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
+from faust.exceptions import ProducerSendError
+
+from rasad.messages import DeadLetter, Outcome, Record
+from rasad.settings import TopicSettings, WorkerSettings
+from rasad.streams import topics as topics_module
+from rasad.streams.connection import BrokerUnavailable, Connection, wait_for_broker
+from rasad.streams.driver import DriverError, Enrich
+from rasad.streams.log_limits import limit_repeats
+from rasad.streams.offset_tracking import Transport
+from rasad.streams.publication import Publication, dead_letter_publication, publications, too_large, verified
+
+log = structlog.get_logger(__name__)
+
+COMMIT_INTERVAL_S: Final = 1.0
+"""What was finished since the last commit is done again after a crash."""
+REQUEST_TIMEOUT_S: Final = 30.0
+"""How long the client library itself retries an output before it gives it back."""
+_WATCH_EVERY_S: Final = 2.0
+_ANSWER_WITHIN_S: Final = 5.0
+_LONGEST_PAUSE_S: Final = 5.0
+# Two batches: the next one is at hand while one is enriched, and little is read twice after a rebalance.
+_BUFFERED_BATCHES: Final = 2
+_STOP_WITHIN_S: Final = 10.0
+
+Ready = Callable[[float], None]
+"""Told the milliseconds from the worker's start until partitions were assigned to it."""
+
+
+def _no_one(_milliseconds: float) -> None:
+    """Nobody waits for the worker to be ready."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaustWorker:
+    """A driver (see `rasad.streams.driver`). `started` is `time.monotonic()` when the process began its start."""
+
+    connection: Connection
+    topics: TopicSettings = field(default_factory=TopicSettings)
+    worker: WorkerSettings = field(default_factory=WorkerSettings)
+    ready: Ready = _no_one
+    started: float = field(default_factory=time.monotonic)
+
+    def run(self, enrich: Enrich) -> None:
+        """Work until SIGTERM or SIGINT, then finish the batch in hand, commit and return.
+
+        Raises BrokerUnavailable where no broker answers for `worker.broker_wait_s`, DriverError where a topic is
+        missing or work fails beyond repair. Must be called in the main thread, which takes the signals.
+        """
+        wait_for_broker(self.connection, self.worker.broker_wait_s)
+        absent = topics_module.missing(self.connection, topics_module.worker_topics(self.topics))
+        if absent:
+            raise DriverError(f"missing topics: {', '.join(absent)}; declare them with `rasad topics declare`")
+        limit_repeats("aiokafka")
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="enrich") as executor:
+            asyncio.run(_Session(self, enrich, executor).work())
+
+
+class _App(faust.App):  # type: ignore[misc]
+    """A Faust app that keeps nothing on disk: it has no tables, so its data folders would only be litter."""
+
+    def _create_directories(self) -> None:
+        """Make none."""
+
+
+class _Session:
+    """One run of a worker: the Faust app, what it is doing, and how it ends."""
+
+    def __init__(self, settings: FaustWorker, enrich: Enrich, executor: ThreadPoolExecutor) -> None:
+        self._settings = settings
+        self._enrich = enrich
+        self._executor = executor
+        self._stopping = asyncio.Event()
+        self._busy = asyncio.Lock()
+        self._failure: asyncio.Future[BaseException] | None = None
+        self._was_ready = False
+
+    async def work(self) -> None:
+        """Run until told to stop. Raises what ended the work early."""
+        loop = asyncio.get_running_loop()
+        self._failure = loop.create_future()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        app = self._app(loop)
+        watch = loop.create_task(self._watch(app))
+        failure: BaseException | None = None
+        try:
+            failure = await self._first_end(app)
+            if failure is not None:
+                log.error("the worker ends early", error=str(_as_driver_error(failure)), exc_info=failure)
+        finally:
+            watch.cancel()
+            await self._wind_up(app, commit=failure is None)
+        if failure is not None:
+            raise _as_driver_error(failure) from failure
+
+    async def _first_end(self, app: Any) -> BaseException | None:  # noqa: ANN401
+        """Start the app and wait for the first of: a signal (None), a failure, a crash inside Faust."""
+        assert self._failure is not None
+        starting = asyncio.ensure_future(app.start())
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        crashed = asyncio.ensure_future(app.wait_until_stopped())
+        ends: set[asyncio.Future[Any]] = {stopping, crashed, self._failure}
+        try:
+            done, _ = await asyncio.wait({starting, *ends}, return_when=asyncio.FIRST_COMPLETED)
+            if done == {starting}:
+                if starting.exception() is not None:
+                    error: BaseException | None = starting.exception()
+                    return error
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if self._failure.done():
+                return self._failure.result()
+            if crashed.done():
+                reason: BaseException | None = app.crash_reason
+                return reason or RuntimeError("Faust stopped by itself")
+            return None
+        finally:
+            for task in (starting, stopping, crashed):
+                task.cancel()
+
+    def _app(self, loop: asyncio.AbstractEventLoop) -> Any:  # noqa: ANN401
+        settings, worker = self._settings, self._settings.worker
+        buffered = worker.batch_max * _BUFFERED_BATCHES
+        app = _App(
+            worker.group_id,
+            loop=loop,
+            broker=settings.connection.faust_urls(),
+            broker_credentials=settings.connection.faust_credentials(),
+            broker_session_timeout=worker.session_timeout_s,
+            broker_heartbeat_interval=worker.session_timeout_s / 3,
+            broker_request_timeout=max(REQUEST_TIMEOUT_S, worker.session_timeout_s),
+            broker_commit_interval=COMMIT_INTERVAL_S,
+            broker_max_poll_records=buffered,
+            consumer_auto_offset_reset=worker.auto_offset_reset,
+            consumer_max_fetch_size=topics_module.RAW_BYTES,
+            producer_acks=-1,
+            producer_max_request_size=topics_module.OUTPUT_BYTES,
+            producer_request_timeout=REQUEST_TIMEOUT_S,
+            stream_buffer_maxsize=buffered,
+            stream_wait_empty=False,
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            web_enabled=False,
+            autodiscover=False,
+            store="memory://",
+        )
+        app.transport = Transport(app.conf.broker_consumer, app)
+        app.producer_transport = app.transport
+        raw = app.topic(
+            settings.topics.raw, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
+        )
+        app.agent(raw, name="enrich", concurrency=1)(self._consume)
+        app.on_rebalance_complete.connect(self._on_assigned)
+        return app
+
+    async def _on_assigned(self, app: Any, **_: Any) -> None:  # noqa: ANN401
+        partitions = sorted(assigned.partition for assigned in app.consumer.assignment())
+        log.info("partitions assigned", topic=self._settings.topics.raw, partitions=partitions)
+        if not self._was_ready:
+            self._was_ready = True
+            milliseconds = round((time.monotonic() - self._settings.started) * 1000)
+            log.info("worker ready", group=self._settings.worker.group_id, ms=milliseconds)
+            self._settings.ready(milliseconds)
+
+    async def _consume(self, stream: Any) -> None:  # noqa: ANN401
+        assert self._failure is not None
+        # noack_take puts this flag back when it is closed; were it true, the stream would then acknowledge unread work.
+        stream.enable_acks = False
+        worker = self._settings.worker
+        async for events in stream.noack_take(worker.batch_max, within=worker.batch_wait_ms / 1000):
+            async with self._busy:
+                if self._stopping.is_set() or self._failure.done():
+                    break
+                try:
+                    await self._handle(stream, events)
+                except Exception as error:  # noqa: BLE001 - the outermost boundary: nothing may escape to the agent
+                    self._failure.set_result(error)
+                    break
+        # An agent that returns is started again; this one waits for the app to stop.
+        await asyncio.Event().wait()
+
+    async def _handle(self, stream: Any, events: Sequence[Any]) -> None:  # noqa: ANN401
+        """One batch: enrich, publish, acknowledge."""
+        begun = time.monotonic()
+        records = [_record(event.message) for event in events]
+        outcomes = await asyncio.get_running_loop().run_in_executor(self._executor, self._enrich, records)
+        checked = [verified(outcome, record) for outcome, record in zip(outcomes, records, strict=True)]
+        await _Publisher(stream.app, self._settings).publish(checked, records)
+        for event in events:
+            await stream.ack(event)
+        log.info(
+            "batch done",
+            records=len(records),
+            dead_letters=sum(isinstance(outcome, DeadLetter) for outcome in checked),
+            ms=round((time.monotonic() - begun) * 1000),
+        )
+
+    async def _watch(self, app: Any) -> None:  # noqa: ANN401
+        """Fail once no broker has answered for `broker_wait_s`; until then log a line, ever more seldom."""
+        limit = self._settings.worker.broker_wait_s
+        last_answer, silent, next_line = time.monotonic(), 0.0, 0.0
+        while True:
+            await asyncio.sleep(_WATCH_EVERY_S)
+            if not app.producer.started or await _answers(app.producer):
+                last_answer, next_line = time.monotonic(), 0.0
+                continue
+            silent = time.monotonic() - last_answer
+            if silent >= limit:
+                self._fail(BrokerUnavailable(_gone(self._settings.connection, limit)))
+                return
+            if silent >= next_line:
+                log.warning("waiting for the broker", silent_s=round(silent, 1), limit_s=limit)
+                next_line = max(silent * 2, _WATCH_EVERY_S)
+
+    def _fail(self, error: BaseException) -> None:
+        assert self._failure is not None
+        if not self._failure.done():
+            self._failure.set_result(error)
+
+    async def _wind_up(self, app: Any, *, commit: bool) -> None:  # noqa: ANN401
+        """Let the batch in hand finish within the grace period, commit, and stop everything."""
+        self._stopping.set()
+        if commit:
+            log.info("stopping", grace_s=self._settings.worker.grace_s)
+            try:
+                async with asyncio.timeout(self._settings.worker.grace_s), self._busy:
+                    await app.consumer.commit()
+            except TimeoutError:
+                log.warning("the batch in hand did not finish in time; it will be read again")
+        try:
+            async with asyncio.timeout(_STOP_WITHIN_S):
+                await app.stop()
+        except TimeoutError:
+            # Faust's threads are not daemons: the interpreter would wait for them without end.
+            log.warning("Faust did not stop in time; leaving it behind")
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0 if commit else 1)
+        log.info("stopped")
+
+
+class _Publisher:
+    """Writes the records of outcomes and waits until the cluster has every one of them."""
+
+    def __init__(self, app: Any, settings: FaustWorker) -> None:  # noqa: ANN401
+        self._producer = app.producer
+        self._topics = settings.topics
+        self._patience_s = settings.worker.broker_wait_s
+
+    async def publish(self, outcomes: Sequence[Outcome], records: Sequence[Record]) -> None:
+        """Publish every outcome; one that the broker finds too large becomes a dead letter.
+
+        Raises BrokerUnavailable where the cluster does not take them within the patience.
+        """
+        wanted = [
+            publications(outcome, record, self._topics) for outcome, record in zip(outcomes, records, strict=True)
+        ]
+        own = await self._send([first for first, *_ in wanted])
+        await self._give_up((outcomes[index], records[index], wanted[index][0].topic) for index in sorted(own))
+        others = [(index, other) for index, (_, *rest) in enumerate(wanted) if index not in own for other in rest]
+        refused = await self._send([other for _, other in others])
+        too_large_topics = {others[position][0]: others[position][1].topic for position in sorted(refused)}
+        await self._give_up((outcomes[index], records[index], topic) for index, topic in too_large_topics.items())
+
+    async def _give_up(self, refused: Iterable[tuple[Outcome, Record, str]]) -> None:
+        """A dead letter for each; where even that is too large, one without the value."""
+        letters = [
+            outcome if isinstance(outcome, DeadLetter) else too_large(outcome, record, topic)
+            for outcome, record, topic in refused
+        ]
+        again = await self._send([dead_letter_publication(letter, self._topics) for letter in letters])
+        bare = [dead_letter_publication(letters[index], self._topics, with_value=False) for index in sorted(again)]
+        if await self._send(bare):
+            raise DriverError(f"{self._topics.dead_letters} takes not even headers; raise its max.message.bytes")
+
+    async def _send(self, wanted: Sequence[Publication]) -> set[int]:
+        """Write `wanted` in order; gives the indices of those that are too large for their topic."""
+        refused: set[int] = set()
+        pending = list(range(len(wanted)))
+        attempts = tenacity.AsyncRetrying(
+            wait=tenacity.wait_exponential(multiplier=0.25, max=_LONGEST_PAUSE_S),
+            stop=tenacity.stop_after_delay(self._patience_s),
+            retry=tenacity.retry_if_exception_type(_NotWrittenError),
+            before_sleep=_say_retrying,
+            reraise=True,
+        )
+        async for attempt in attempts:
+            with attempt:
+                errors = await self._attempt([wanted[index] for index in pending])
+                failed = {index: error for index, error in zip(pending, errors, strict=True) if error is not None}
+                oversized = [index for index, error in failed.items() if _is_too_large(error)]
+                # A broker refuses a whole batch for its size: each one must be tried alone before it is given up.
+                for index in oversized:
+                    (error,) = await self._attempt([wanted[index]])
+                    if error is None:
+                        del failed[index]
+                    elif _is_too_large(error):
+                        refused.add(index)
+                        del failed[index]
+                    else:
+                        failed[index] = error
+                pending = list(failed)
+                if failed:
+                    raise _NotWrittenError(next(iter(failed.values())))
+        return refused
+
+    async def _attempt(self, wanted: Sequence[Publication]) -> list[BaseException | None]:
+        """Write once; for each of `wanted` the error that it met, or None."""
+        sent = [await self._enqueue(publication) for publication in wanted]
+        answers = await asyncio.gather(*sent, return_exceptions=True)
+        errors: list[BaseException | None] = []
+        for answer in answers:
+            if isinstance(answer, BaseException) and not isinstance(answer, KafkaError | ProducerSendError):
+                raise answer
+            errors.append(answer if isinstance(answer, BaseException) else None)
+        return errors
+
+    async def _enqueue(self, publication: Publication) -> Awaitable[Any]:
+        """Hand a record to the client library; gives what to await for the cluster's answer."""
+        try:
+            answer: Awaitable[Any] = await self._producer.send(
+                publication.topic, publication.key, publication.value, None, None, list(publication.headers)
+            )
+        except ProducerSendError as error:
+            failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            failed.set_exception(error.__cause__ or error)
+            return failed
+        return answer
+
+
+class _NotWrittenError(DriverError):
+    """The cluster did not take an output; what is raised in the end says why."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(f"the cluster did not take an output: {cause!r}; check its brokers and topics")
+
+
+def _say_retrying(state: tenacity.RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    pause = state.next_action.sleep if state.next_action else 0.0
+    log.warning("output not written; trying again", error=str(error), retry_in_s=round(pause, 1))
+
+
+def _is_too_large(error: BaseException) -> bool:
+    return isinstance(error, MessageSizeTooLargeError | RecordListTooLargeError)
+
+
+async def _answers(producer: Any) -> bool:  # noqa: ANN401
+    with suppress(TimeoutError, KafkaError):
+        async with asyncio.timeout(_ANSWER_WITHIN_S):
+            return bool(await producer.answers())
+    return False
+
+
+def _gone(connection: Connection, limit_s: float) -> str:
+    servers = ",".join(connection.bootstrap_servers)
+    return f"no answer from Kafka at {servers} for {limit_s:.0f} s; what was not finished will be read again"
+
+
+def _as_driver_error(failure: BaseException) -> Exception:
+    if isinstance(failure, DriverError | BrokerUnavailable):
+        return failure
+    return DriverError(f"the worker failed: {failure!r}; what was not finished will be read again")
+
+
+def _record(message: Any) -> Record:  # noqa: ANN401
+    """A consumed message as it arrived. Faust's timestamps are seconds, Kafka's milliseconds."""
+    return Record(
+        value=message.value or b"",
+        key=message.key,
+        headers=tuple((key, value or b"") for key, value in message.headers or ()),
+        topic=message.topic,
+        partition=message.partition,
+        offset=message.offset,
+        timestamp=None if message.timestamp is None else round(message.timestamp * 1000),
+    )

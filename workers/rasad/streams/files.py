@@ -1,0 +1,258 @@
+"""The file driver: records from files, folders or standard input, without a broker.
+
+`.txt` is one article, `.jsonl` one record a line, `.json` one record or an array of them; each also gzip or zstd,
+which is told by the content. Files are read as they are needed, so that memory holds a batch and not a corpus.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import io
+import itertools
+import json
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any, Final, cast
+
+import orjson
+import zstandard
+
+from rasad.messages import DeadLetter, Outcome, Record, to_bytes
+from rasad.streams.driver import DriverError, Enrich
+from rasad.streams.publication import verified
+
+STDIN: Final = "-"
+BATCH_MAX: Final = 32
+"""Records enriched at a time."""
+LARGEST: Final = 64 * 1024 * 1024
+"""Bytes read of one text or line: far above any limit of the decoder, which refuses what reaches it."""
+_TEXT: Final = ".txt"
+_JSON: Final = ".json"
+_LINES: Final = (".jsonl", ".ndjson")
+_PACKED: Final = (".gz", ".zst")
+_GZIP_MAGIC: Final = b"\x1f\x8b"
+_ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+_SNIFFED: Final = 65_536
+_JSON_SPACE: Final = " \t\r\n"
+
+
+class FileError(DriverError):
+    """An input cannot be read. The message names it and says what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileDriver:
+    """A driver (see `rasad.streams.driver`) from `inputs`, paths or "-", to `write`, one call an outcome."""
+
+    inputs: tuple[str, ...]
+    write: Callable[[Outcome], None]
+    batch_max: int = BATCH_MAX
+
+    def run(self, enrich: Enrich) -> None:
+        """Enrich every record of the inputs. Raises FileError where one cannot be read; what came before is written."""
+        unread = records(self.inputs)
+        while batch := list(itertools.islice(unread, self.batch_max)):
+            for outcome, record in zip(enrich(batch), batch, strict=True):
+                self.write(_placed(verified(outcome, record), record))
+
+
+def _placed(outcome: Outcome, record: Record) -> Outcome:
+    """The event with its article's place in `run`; a dead letter has it in its record."""
+    if isinstance(outcome, DeadLetter):
+        return outcome
+    return replace(outcome, run={**outcome.run, "file": record.topic, "record": record.offset})
+
+
+def records(inputs: Iterable[str], stdin: io.BufferedReader[Any] | None = None) -> Iterator[Record]:
+    """The records of files, folders and "-", in order; `topic` is the file's path, `offset` counts its records.
+
+    "-" is `stdin`, by default the process's own. A folder gives its files of the known kinds, also those in folders
+    below, sorted by path. Raises FileError.
+    """
+    for each in inputs:
+        if each == STDIN:
+            yield from _numbered(STDIN, _from_stream(stdin or _standard_input(), STDIN))
+            continue
+        for path in _files(Path(each)):
+            yield from _numbered(str(path), _from_file(path))
+
+
+def outcome_line(outcome: Outcome) -> bytes:
+    """One JSON line, newline included. A dead letter's value stands as text, or in base64 where it is no UTF-8."""
+    return (_dead_letter_bytes(outcome) if isinstance(outcome, DeadLetter) else to_bytes(outcome)) + b"\n"
+
+
+def _dead_letter_bytes(letter: DeadLetter) -> bytes:
+    record = letter.record
+    value = _text(record.value)
+    return orjson.dumps(
+        {
+            "reason": letter.reason,
+            "detail": letter.detail,
+            "stage": letter.stage,
+            "pipeline_version": letter.pipeline_version,
+            "attempt": letter.attempt,
+            "record": {
+                "topic": record.topic,
+                "partition": record.partition,
+                "offset": record.offset,
+                "timestamp": record.timestamp,
+                "value": value,
+                "value_base64": base64.b64encode(record.value).decode() if value is None else None,
+            },
+        }
+    )
+
+
+def _text(value: bytes) -> str | None:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def _numbered(name: str, values: Iterator[bytes]) -> Iterator[Record]:
+    return (Record(value=value, topic=name, offset=index) for index, value in enumerate(values))
+
+
+def _standard_input() -> io.BufferedReader[Any]:
+    return cast("io.BufferedReader", sys.stdin.buffer)
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.exists():
+        raise FileError(f"{path}: no such file or folder; check the path")
+    if not path.is_dir():
+        return [path]
+    found = sorted(each for each in path.rglob("*") if each.is_file() and _kind(each.name) is not None)
+    if not found:
+        raise FileError(f"{path}: no .txt, .json or .jsonl file in it; name a folder that has some")
+    return found
+
+
+def _kind(name: str) -> str | None:
+    """The ending that says how a file is read, past a packer's; None for no known one."""
+    stem = name.lower()
+    for packed in _PACKED:
+        stem = stem.removesuffix(packed)
+    ending = Path(stem).suffix
+    return ending if ending in (_TEXT, _JSON, *_LINES) else None
+
+
+def _from_file(path: Path) -> Iterator[bytes]:
+    try:
+        with io.BufferedReader(io.FileIO(path), _SNIFFED) as stream:
+            yield from _from_stream(stream, path.name)
+    except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as error:
+        raise FileError(f"{path}: the packed data is damaged or cut short ({error}); fetch it again") from error
+    except OSError as error:
+        raise FileError(f"{path}: {error.strerror or error}; check that it is a file and may be read") from error
+
+
+def _from_stream(stream: io.BufferedReader[Any], name: str) -> Iterator[bytes]:
+    """The values of one input; its kind comes from its name, or where that says nothing from its first bytes."""
+    plain = _unpacked(stream)
+    kind = _kind(name) or _sniffed(plain.peek(_SNIFFED))
+    if kind == _TEXT:
+        yield _whole(plain)
+    elif kind == _JSON:
+        yield from _elements(_whole(plain))
+    else:
+        yield from _lines(plain)
+
+
+def _unpacked(stream: io.BufferedReader[Any]) -> io.BufferedReader[Any]:
+    magic = stream.peek(4)[:4]
+    if magic.startswith(_GZIP_MAGIC):
+        return io.BufferedReader(gzip.GzipFile(fileobj=stream), _SNIFFED)
+    if magic == _ZSTD_MAGIC:
+        return io.BufferedReader(_ZstdStream(stream), _SNIFFED)
+    return stream
+
+
+class _ZstdStream(io.RawIOBase):
+    """Zstandard frames as one stream. zstandard's own reader takes data that is cut short for its end."""
+
+    def __init__(self, source: IO[bytes]) -> None:
+        self._source = source
+        self._frame = zstandard.ZstdDecompressor().decompressobj()
+        self._between_frames = True
+        self._ready = b""
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - any writable buffer
+        """Fill `buffer` from the next data. Raises EOFError where the source ends inside a frame."""
+        while not self._ready:
+            packed = self._frame.unused_data or self._source.read(_SNIFFED)
+            if not packed:
+                if self._between_frames:
+                    return 0
+                raise EOFError("the data ends inside a frame")
+            if self._frame.eof:
+                self._frame = zstandard.ZstdDecompressor().decompressobj()
+            self._ready = self._frame.decompress(packed)
+            self._between_frames = self._frame.eof
+        count = min(len(buffer), len(self._ready))
+        buffer[:count], self._ready = self._ready[:count], self._ready[count:]
+        return count
+
+
+def _sniffed(beginning: bytes) -> str:
+    """JSON where the input starts as an array or a laid out object, lines where one of them starts an object."""
+    lines = [line.strip() for line in beginning.removeprefix(b"\xef\xbb\xbf").splitlines() if line.strip()]
+    if not lines:
+        return _TEXT
+    if lines[0].startswith(b"[") or lines[0] == b"{":
+        return _JSON
+    return _LINES[0] if any(line.startswith(b"{") for line in lines) else _TEXT
+
+
+def _whole(stream: IO[bytes]) -> bytes:
+    """All of the input, or as much as shows that it is too much."""
+    return stream.read(LARGEST + 1)
+
+
+def _lines(stream: IO[bytes]) -> Iterator[bytes]:
+    """Lines that are not blank, without their ends."""
+    while line := stream.readline(LARGEST):
+        complete = line.endswith(b"\n")
+        if line.strip():
+            yield line.rstrip(b"\r\n")
+        while not complete and (rest := stream.readline(LARGEST)):
+            complete = rest.endswith(b"\n")
+
+
+def _elements(value: bytes) -> Iterator[bytes]:
+    """The elements of a JSON array, each exactly as it is written; any other value is one record.
+
+    What follows a place where the array is broken cannot be parted, and is one record, so that nothing is dropped.
+    """
+    text = value.decode("utf-8", "surrogateescape")
+    start = _skip_space(text, 1 if text.startswith("\ufeff") else 0)
+    if text[start : start + 1] != "[":
+        yield value
+        return
+    decoder = json.JSONDecoder()
+    position = _skip_space(text, start + 1)
+    while position < len(text) and text[position] != "]":
+        try:
+            _, end = decoder.raw_decode(text, position)
+        except (ValueError, RecursionError):
+            end = len(text)
+        yield text[position:end].encode("utf-8", "surrogateescape")
+        position = _skip_space(text, end)
+        if text[position : position + 1] == ",":
+            position = _skip_space(text, position + 1)
+
+
+def _skip_space(text: str, position: int) -> int:
+    while position < len(text) and text[position] in _JSON_SPACE:
+        position += 1
+    return position

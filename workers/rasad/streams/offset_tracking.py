@@ -1,0 +1,195 @@
+"""Faust's Kafka transport with offset tracking that loses nothing.
+
+Faust 0.15.3 commits past work in flight in two ways, and both lose records when the process dies:
+
+- `Consumer._drain_messages` notes a gap in offsets (a transaction marker, a compacted record) one too far, so the
+  record right after it counts as handled before it is.
+- With nothing committed yet, `Consumer._new_offset` takes the lowest handled offset for the first one of all.
+
+Here a partition's committable offset is that of its oldest record still in flight, or else the one after its newest:
+what no record was handed out for needs no bookkeeping. For that to hold, each record from a position on is handed
+out once and in order, so records fetched before a seek are dropped after it, and a group without a committed offset
+commits the one it starts from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from typing import Any
+
+from aiokafka.errors import CommitFailedError
+from faust.transport.drivers import aiokafka as faust_aiokafka
+from faust.types.tuples import TP, ack_lock
+from mode.utils.futures import notify
+
+# Of Faust's own logger family, so that its talk of every start and stop is set apart from Rasad's log.
+_LOGGER = logging.getLogger("faust.rasad")
+
+
+class InFlight:
+    """The offsets of one partition that were handed out and not finished yet."""
+
+    __slots__ = ("_after_newest", "_open")
+
+    def __init__(self) -> None:
+        self._open: set[int] = set()
+        self._after_newest: int | None = None
+
+    def hand_out(self, offset: int) -> None:
+        """Note that the record at `offset` goes to work."""
+        self._open.add(offset)
+        self._after_newest = max(offset + 1, self._after_newest or 0)
+
+    def finish(self, offset: int) -> bool:
+        """Note that the record at `offset` is done with. False where it was not in flight."""
+        if offset not in self._open:
+            return False
+        self._open.remove(offset)
+        return True
+
+    def committable(self) -> int | None:
+        """The offset before which all is finished; None where nothing was handed out."""
+        return min(self._open) if self._open else self._after_newest
+
+
+class Fetched(dict[Any, Any]):
+    """Records by partition, and the number of seeks that came before they were fetched."""
+
+    __slots__ = ("seeks",)
+
+    def __init__(self, records: Mapping[Any, Any], seeks: int) -> None:
+        super().__init__(records)
+        self.seeks = seeks
+
+
+class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[misc]
+    """The thread that owns the Kafka client: seeks all partitions in one step, and says which fetches preceded it."""
+
+    logger = _LOGGER
+
+    seeks = 0
+
+    def _create_worker_consumer(self, transport: Any) -> Any:  # noqa: ANN401
+        consumer = super()._create_worker_consumer(transport)
+        # Faust offers read_committed only with its own transactions; an aborted article must not be enriched.
+        consumer._isolation_level = "read_committed"  # noqa: SLF001
+        return consumer
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Seek every assigned partition to its committed offset; gives these offsets."""
+        offsets: Mapping[TP, int] = await self.call_thread(self._seek_to_committed)
+        return offsets
+
+    async def _seek_to_committed(self) -> Mapping[TP, int]:
+        consumer = self._ensure_consumer()
+        offsets = {partition: await consumer.committed(partition) for partition in consumer.assignment()}
+        fresh = [partition for partition, offset in offsets.items() if offset is None]
+        if fresh:
+            offsets |= await self._start(consumer, fresh)
+        assigned = consumer.assignment()
+        sought = {partition: offset for partition, offset in offsets.items() if partition in assigned}
+        # From here to the count nothing awaits, so that a fetch comes before all of these seeks or after all.
+        for partition, offset in sought.items():
+            consumer.seek(partition, offset)
+        self.seeks += 1
+        return sought
+
+    async def _start(self, consumer: Any, fresh: list[Any]) -> Mapping[Any, int]:  # noqa: ANN401
+        """Where a group without committed offsets starts, committed at once: the next member starts there too."""
+        earliest = self.app.conf.consumer_auto_offset_reset == "earliest"
+        starts: Mapping[Any, int] = await (
+            consumer.beginning_offsets(fresh) if earliest else consumer.end_offsets(fresh)
+        )
+        assigned = consumer.assignment()
+        try:
+            await consumer.commit({partition: starts[partition] for partition in fresh if partition in assigned})
+        except CommitFailedError:
+            self.log.info("The group rebalances again before its first offsets are committed")
+        return starts
+
+    async def _fetch_records(self, *arguments: Any, **named: Any) -> Fetched:  # noqa: ANN401
+        records = await super()._fetch_records(*arguments, **named)
+        return Fetched(records, self.seeks)
+
+
+class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
+    """Faust's consumer; hands out each record after the committed offset once, and commits by what is in flight."""
+
+    logger = _LOGGER
+
+    _thread: ConsumerThread
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401
+        self._in_flight: defaultdict[TP, InFlight] = defaultdict(InFlight)
+        super().__init__(*arguments, **named)
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, Any]:  # noqa: ASYNC109
+        fetched: Fetched = await super()._getmany(active_partitions, timeout)
+        return fetched if fetched.seeks == self._thread.seeks else {}
+
+    async def perform_seek(self) -> None:
+        """Go back to the committed offsets: what is in flight will be handed out again."""
+        await super().perform_seek()
+        self._in_flight.clear()
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Commit what is finished, so that the next owner does not repeat it, and forget the rest."""
+        await self.commit()
+        for partition in revoked:
+            self._in_flight.pop(partition, None)
+        await super().on_partitions_revoked(revoked)
+
+    async def _drain_messages(self, fetcher: Any) -> None:  # noqa: ANN401
+        """Hand fetched records to the streams until the consumer or its fetcher stops."""
+        try:
+            while not (self.should_stop or fetcher.should_stop):
+                await self.sleep(0)
+                messages: AsyncIterator[tuple[TP, Any]] = self.getmany(timeout=1.0)
+                async for partition, message in messages:
+                    self._in_flight[partition].hand_out(message.offset)
+                    await self.wait_first(self.callback(message), self.suspend_flow.wait())
+        except (*self.consumer_stopped_errors, asyncio.CancelledError):
+            if not self.app.should_stop:
+                raise
+
+    def ack(self, message: Any) -> bool:  # noqa: ANN401
+        """Note that a record is done with. False where it was not in flight, as after a rebalance."""
+        with ack_lock:
+            message.acked = True
+            self._unacked_messages.discard(message)
+            finished = self._in_flight[message.tp].finish(message.offset)
+            notify(self._waiting_for_ack)
+        return finished
+
+    def _filter_tps_with_pending_acks(self, topics: Iterable[Any] | None = None) -> Iterator[TP]:
+        return (
+            partition
+            for partition in list(self._in_flight)
+            if topics is None or partition in topics or partition.topic in topics
+        )
+
+    def _new_offset(self, tp: TP) -> int | None:
+        return self._in_flight[tp].committable()
+
+
+class Producer(faust_aiokafka.Producer):  # type: ignore[misc]
+    """Faust's producer, which can say whether the cluster answers."""
+
+    logger = _LOGGER
+
+    async def answers(self) -> bool:
+        """Whether some broker answers a metadata request now."""
+        return bool(await self._ensure_producer().client.force_metadata_update())
+
+
+class Transport(faust_aiokafka.Transport):  # type: ignore[misc]
+    """Faust's aiokafka transport with the classes above."""
+
+    Consumer = Consumer
+    Producer = Producer

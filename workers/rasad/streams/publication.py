@@ -1,0 +1,211 @@
+"""Outcomes as the Kafka records that are published for them. Pure: no broker, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from rasad.messages import (
+    EVENT_TYPE,
+    DeadLetter,
+    EnrichedEvent,
+    EntityRecord,
+    Mention,
+    Outcome,
+    Record,
+    StanceRecord,
+    derived_id,
+    to_bytes,
+)
+from rasad.schemas import schema_id
+from rasad.settings import TopicSettings
+
+ENTITY_TYPE: Final = "ar.rasad.entity.found.v1"
+"""CloudEvents type of an EntityRecord."""
+STANCE_TYPE: Final = "ar.rasad.stance.found.v1"
+"""CloudEvents type of a StanceRecord."""
+SOURCE: Final = "urn:rasad"
+"""CloudEvents source of every output."""
+_TRACEPARENT: Final = "traceparent"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """A record to be written. `value` None leaves the value out (see `dead_letter_publication`)."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+def verified(outcome: Outcome, record: Record) -> Outcome:
+    """The outcome, or a dead letter in its place where a span of it does not hold the text that it says.
+
+    Such an event would be wrong for every subscriber, so it never leaves.
+    """
+    if isinstance(outcome, DeadLetter):
+        return outcome
+    wrong = next(_misplaced(outcome), None)
+    if wrong is None:
+        return outcome
+    return DeadLetter(
+        record=record,
+        reason="enrichment_failed",
+        detail=f"{wrong}; this is a fault of Rasad: report it with the article, then redrive it after the mend",
+        stage="publish",
+        pipeline_version=outcome.pipeline.version,
+    )
+
+
+def _misplaced(event: EnrichedEvent) -> Iterator[str]:
+    """What is wrong with the event's spans, one line each."""
+    fields = {"title": event.article.title, "body": event.article.body}
+    for mention in event.mentions:
+        if fields[mention.field][mention.start : mention.end] != mention.surface:
+            yield f"mention {mention.mention_id} does not hold its surface at {_place(mention)}"
+        if not mention.start <= mention.core_start < mention.core_end <= mention.end:
+            yield f"the core of mention {mention.mention_id} is not inside it at {_place(mention)}"
+    spans = [
+        *((span.field, span.start, span.end) for span in event.article.sentences),
+        *((quote.field, quote.start, quote.end) for quote in event.quotes),
+        *((span.field, span.start, span.end) for stance in event.stances for span in stance.evidence),
+    ]
+    for field, start, end in spans:
+        if not 0 <= start < end <= len(fields[field]):
+            yield f"span {start}:{end} is outside the {field}"
+
+
+def _place(mention: Mention) -> str:
+    return f"{mention.field} {mention.start}:{mention.end}"
+
+
+def publications(outcome: Outcome, record: Record, topics: TopicSettings) -> tuple[Publication, ...]:
+    """What is published for one outcome: its own record first, then those of its entities and stances.
+
+    A dead letter is one record on the dead-letter topic. The event's `run` says where its article was read.
+    """
+    if isinstance(outcome, DeadLetter):
+        return (dead_letter_publication(outcome, topics),)
+    read_at = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+    event = replace(outcome, run={**outcome.run, **read_at, "timestamp": record.timestamp})
+    return (
+        Publication(
+            topic=topics.enriched,
+            key=event.article.id.encode(),
+            value=to_bytes(event),
+            headers=_headers(event.event_id, EVENT_TYPE, EnrichedEvent, record),
+        ),
+        *_entities(event, record, topics),
+        *_stances(event, record, topics),
+    )
+
+
+def _entities(event: EnrichedEvent, record: Record, topics: TopicSettings) -> Iterator[Publication]:
+    for entity in event.entities:
+        message = EntityRecord(
+            event_id=event.event_id,
+            article_id=event.article.id,
+            source=event.article.source,
+            published_at=event.article.published_at,
+            title=event.article.title,
+            entity=entity,
+            mentions=tuple(mention for mention in event.mentions if mention.entity_id == entity.entity_id),
+            pipeline_version=event.pipeline.version,
+        )
+        yield Publication(
+            topic=topics.entities,
+            key=entity.canonical.encode(),
+            value=to_bytes(message),
+            headers=_headers(derived_id(event.event_id, entity.entity_id), ENTITY_TYPE, EntityRecord, record),
+        )
+
+
+def _stances(event: EnrichedEvent, record: Record, topics: TopicSettings) -> Iterator[Publication]:
+    for index, stance in enumerate(event.stances):
+        message = StanceRecord(
+            event_id=event.event_id,
+            article_id=event.article.id,
+            source=event.article.source,
+            published_at=event.article.published_at,
+            title=event.article.title,
+            stance=stance,
+            pipeline_version=event.pipeline.version,
+        )
+        yield Publication(
+            topic=topics.stances,
+            key=(stance.target.claim_id or event.article.id).encode(),
+            value=to_bytes(message),
+            headers=_headers(derived_id(event.event_id, "stance", str(index)), STANCE_TYPE, StanceRecord, record),
+        )
+
+
+def _headers(id_: str, type_: str, message: type[object], record: Record) -> Headers:
+    """CloudEvents in binary mode. The time is the input record's, so that a repeated run gives the same bytes."""
+    attributes = {
+        "ce_specversion": "1.0",
+        "ce_id": id_,
+        "ce_type": type_,
+        "ce_source": SOURCE,
+        "ce_dataschema": schema_id(message),
+        "content-type": "application/json",
+    }
+    if record.timestamp is not None:
+        attributes["ce_time"] = _rfc3339(record.timestamp)
+    traces = tuple((key, value) for key, value in record.headers if key == _TRACEPARENT)
+    return tuple((key, value.encode()) for key, value in attributes.items()) + traces[:1]
+
+
+def _rfc3339(timestamp: int) -> str:
+    return (_EPOCH + timedelta(milliseconds=timestamp)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def dead_letter_publication(letter: DeadLetter, topics: TopicSettings, *, with_value: bool = True) -> Publication:
+    """A dead letter's record: the original key, value and headers untouched, the reasons in headers after them.
+
+    `with_value` False leaves the value where it was read, for the broker that takes no message of its size.
+    """
+    record = letter.record
+    detail = letter.detail
+    if not with_value:
+        detail += "; the value is too large for the dead-letter topic and stays at the topic, partition and offset here"
+    reasons = {
+        "rasad_reason": letter.reason,
+        "rasad_detail": detail,
+        "rasad_stage": letter.stage,
+        "rasad_pipeline_version": letter.pipeline_version,
+        "rasad_attempt": str(letter.attempt),
+        "rasad_topic": record.topic,
+        "rasad_partition": str(record.partition),
+        "rasad_offset": str(record.offset),
+        # Kafka Connect's names, which dead-letter tools know.
+        "__connect.errors.topic": record.topic,
+        "__connect.errors.partition": str(record.partition),
+        "__connect.errors.offset": str(record.offset),
+        "__connect.errors.stage": letter.stage.upper(),
+        "__connect.errors.exception.class.name": letter.reason,
+        "__connect.errors.exception.message": detail,
+    }
+    return Publication(
+        topic=topics.dead_letters,
+        key=record.key,
+        value=record.value if with_value else None,
+        headers=record.headers + tuple((key, value.encode("utf-8", "replace")) for key, value in reasons.items()),
+    )
+
+
+def too_large(outcome: Outcome, record: Record, topic: str) -> DeadLetter:
+    """The dead letter for an outcome that has a record which the broker finds too large for `topic`."""
+    version = outcome.pipeline_version if isinstance(outcome, DeadLetter) else outcome.pipeline.version
+    return DeadLetter(
+        record=record,
+        reason="output_too_large",
+        detail=f"an output is larger than {topic} takes: raise its max.message.bytes and redrive, or split the article",
+        stage="publish",
+        pipeline_version=version,
+    )

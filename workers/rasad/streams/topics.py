@@ -1,0 +1,161 @@
+"""The topics that Rasad reads and writes: declared where they are missing, compared where they exist."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.errors import TopicAlreadyExistsError
+
+from rasad.settings import TopicSettings
+from rasad.streams.connection import Connection
+
+RAW_BYTES: Final = 4 * 1024 * 1024
+"""Largest message of the raw topic: above the worker's own limit, so that an article over it gets a dead letter."""
+OUTPUT_BYTES: Final = 8 * 1024 * 1024
+"""Largest message of an output topic: an event is a few times its article, a dead letter the article and headers."""
+_CLEANUP: Final = "cleanup.policy"
+_LARGEST: Final = "max.message.bytes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicSpec:
+    """What a topic must be; `largest` is its `max.message.bytes`, in bytes, of which a topic may have more."""
+
+    name: str
+    partitions: int
+    replication_factor: int
+    cleanup: str
+    largest: int
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One way in which a cluster's topic is not what it must be. `found` is None where there is no topic at all."""
+
+    topic: str
+    key: str
+    wanted: str
+    found: str | None
+
+    def __str__(self) -> str:
+        if self.found is None:
+            return f"{self.topic}: missing; declare it with `rasad topics declare`"
+        return f"{self.topic}: {self.key} is {self.found}, wanted {self.wanted}; {_fix(self)}"
+
+
+def _fix(difference: Difference) -> str:
+    match difference.key:
+        case "partitions":
+            return "the number of a live topic can only grow, and then keys move: set topics.partitions or a new topic"
+        case "replication factor":
+            return "move its partitions with kafka-reassign-partitions, or set topics.replication_factor"
+        case key:
+            return f"set it with kafka-configs --alter --add-config {key}={difference.wanted}"
+
+
+def specs(topics: TopicSettings) -> tuple[TopicSpec, ...]:
+    """Every topic of Rasad under its configured name."""
+
+    def spec(name: str, *, cleanup: str = "delete", largest: int = OUTPUT_BYTES) -> TopicSpec:
+        return TopicSpec(
+            name=name,
+            partitions=topics.partitions,
+            replication_factor=topics.replication_factor,
+            cleanup=cleanup,
+            largest=largest,
+        )
+
+    return (
+        spec(topics.raw, largest=RAW_BYTES),
+        spec(topics.claims, cleanup="compact", largest=RAW_BYTES),
+        spec(topics.enriched),
+        spec(topics.entities),
+        spec(topics.stances),
+        spec(topics.dead_letters),
+    )
+
+
+def worker_topics(topics: TopicSettings) -> tuple[str, ...]:
+    """The topics without which a worker cannot work."""
+    return (topics.raw, topics.enriched, topics.entities, topics.stances, topics.dead_letters)
+
+
+def declare(connection: Connection, wanted: Iterable[TopicSpec]) -> tuple[str, ...]:
+    """Create the topics that are missing and touch no other; names of the new ones. May be repeated at will.
+
+    Raises kafka.errors.KafkaError where the broker refuses.
+    """
+    wanted = tuple(wanted)
+    with KafkaAdminClient(**connection.kafka_python()) as admin:
+        existing = set(admin.list_topics())
+        created = [spec.name for spec in wanted if spec.name not in existing and _create(admin, spec)]
+        admin.wait_for_topics([spec.name for spec in wanted])
+    return tuple(created)
+
+
+def _create(admin: KafkaAdminClient, spec: TopicSpec) -> bool:
+    """Create one topic; False where another process was faster."""
+    request = {
+        spec.name: {
+            "num_partitions": spec.partitions,
+            "replication_factor": spec.replication_factor,
+            "configs": {_CLEANUP: spec.cleanup, _LARGEST: str(spec.largest)},
+        }
+    }
+    try:
+        admin.create_topics(request)
+    except TopicAlreadyExistsError:
+        return False
+    return True
+
+
+def drift(connection: Connection, wanted: Iterable[TopicSpec]) -> tuple[Difference, ...]:
+    """Every difference between the cluster's topics and what they must be; none means all is well."""
+    wanted = tuple(wanted)
+    with KafkaAdminClient(**connection.kafka_python()) as admin:
+        existing = set(admin.list_topics())
+        present = [spec.name for spec in wanted if spec.name in existing]
+        described = {topic["name"]: topic for topic in admin.describe_topics(present)} if present else {}
+        configured = _configurations(admin, present)
+    return tuple(
+        difference
+        for spec in wanted
+        for difference in _differences(spec, described.get(spec.name), configured.get(spec.name, {}))
+    )
+
+
+def _configurations(admin: KafkaAdminClient, names: list[str]) -> Mapping[str, Mapping[str, str]]:
+    if not names:
+        return {}
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name, [_CLEANUP, _LARGEST]) for name in names]
+    answer = admin.describe_configs(resources, config_filter="all")["topic"]
+    return {name: {key: entry["value"] for key, entry in entries.items()} for name, entries in answer.items()}
+
+
+def _differences(
+    spec: TopicSpec, described: Mapping[str, Any] | None, configured: Mapping[str, str]
+) -> Iterator[Difference]:
+    if described is None:
+        yield Difference(spec.name, "topic", "present", None)
+        return
+    partitions = described["partitions"]
+    if len(partitions) != spec.partitions:
+        yield Difference(spec.name, "partitions", str(spec.partitions), str(len(partitions)))
+    replicas = min(len(partition["replica_nodes"]) for partition in partitions)
+    if replicas != spec.replication_factor:
+        yield Difference(spec.name, "replication factor", str(spec.replication_factor), str(replicas))
+    if configured[_CLEANUP] != spec.cleanup:
+        yield Difference(spec.name, _CLEANUP, spec.cleanup, configured[_CLEANUP])
+    if int(configured[_LARGEST]) < spec.largest:
+        yield Difference(spec.name, _LARGEST, str(spec.largest), configured[_LARGEST])
+
+
+def missing(connection: Connection, names: Iterable[str]) -> tuple[str, ...]:
+    """Those of `names` that the cluster does not have."""
+    with KafkaAdminClient(**connection.kafka_python()) as admin:
+        existing = set(admin.list_topics())
+    return tuple(name for name in names if name not in existing)
