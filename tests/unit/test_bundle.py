@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from rasad.inference.backend import OnnxBackend
+from rasad.inference.bundle import MAX_OPSET, Bundle, BundleError, default_opset, load_bundle
+
+
+def onnx_bytes(opset: int) -> bytes:
+    """The head of an ONNX model: IR version 8, an empty graph, the default operator set."""
+    imported = b"\x0a\x00\x10" + bytes([opset])
+    return b"\x08\x08" + b"\x3a\x00" + b"\x42" + bytes([len(imported)]) + imported
+
+
+FILES: dict[str, bytes] = {
+    "model.onnx": onnx_bytes(17),
+    "tokenizer.json": orjson.dumps({"model": {"type": "Unigram", "vocab": []}}),
+    "config.json": orjson.dumps({"model_type": "bert"}),
+}
+
+
+def manifest(**changes: Any) -> dict[str, Any]:
+    return {
+        "format": 1,
+        "name": "tiny",
+        "version": "1",
+        "task": "ner",
+        "default_head": "news",
+        "max_tokens": 64,
+        "heads": {"news": {"kind": "token", "labels": ["O", "B-PER", "I-PER"], "temperature": 1.0}},
+        "files": {name: hashlib.sha256(data).hexdigest() for name, data in FILES.items()},
+    } | changes
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    for name, data in FILES.items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "bundle.json").write_bytes(orjson.dumps(manifest()))
+    return tmp_path
+
+
+def rewrite(directory: Path, name: str, data: bytes) -> None:
+    """Change a file, and its hash in the manifest with it."""
+    (directory / name).write_bytes(data)
+    files = {each: hashlib.sha256((directory / each).read_bytes()).hexdigest() for each in FILES}
+    (directory / "bundle.json").write_bytes(orjson.dumps(manifest(files=files)))
+
+
+def head(**changes: Any) -> dict[str, Any]:
+    return {"news": {"kind": "token", "labels": ["O", "B-PER", "I-PER"], "temperature": 1.0} | changes}
+
+
+def test_a_whole_bundle_loads(directory: Path) -> None:
+    bundle = load_bundle(directory, task="ner")
+    assert bundle.head() == ("news", bundle.manifest.heads["news"])
+    assert bundle.manifest.batch_invariant is False
+    assert bundle.sha256 == hashlib.sha256((directory / "bundle.json").read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": 2}, "format 2"),
+        ({"task": "stance"}, "for task 'stance', but 'ner' is wanted"),
+        ({"task": "poetry"}, "task: Input should be"),
+        ({"default_head": "sport"}, "'sport' is not among heads"),
+        ({"max_tokens": 4}, "max_tokens 4"),
+        ({"files": {}}, "no hash for model.onnx"),
+        ({"files": manifest()["files"] | {"../config.json": "0"}}, "not a plain file name"),
+        ({"files": manifest()["files"] | {"extra.txt": "0"}}, "extra.txt: missing"),
+        ({"files": manifest()["files"] | {"model.onnx": "0" * 64}}, "the file was changed or copied badly"),
+        ({"heads": head(kind="sequence")}, "must be of kind 'token'"),
+        ({"heads": head(labels=["O", "PER"])}, "neither O, B-TYPE nor I-TYPE"),
+        ({"heads": head(labels=["O", "I-PER"])}, "has no B-PER"),
+        ({"heads": head(labels=["B-PER", "I-PER"])}, "need an 'O'"),
+        ({"heads": head(labels=["O", "O"])}, "all different"),
+        ({"heads": head(temperature=0)}, "not positive"),
+        ({"heads": {"news": {"kind": "token"}}}, "heads.news.labels: Field required"),
+    ],
+)
+def test_a_wrong_manifest_is_named(directory: Path, changes: dict[str, Any], message: str) -> None:
+    (directory / "bundle.json").write_bytes(orjson.dumps(manifest(**changes)))
+    with pytest.raises(BundleError, match=message) as caught:
+        load_bundle(directory, task="ner")
+    assert str(directory) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("model.onnx", onnx_bytes(MAX_OPSET + 1), f"opset {MAX_OPSET + 1} is too new"),
+        ("model.onnx", b"\x08\x08", "imports no operator set"),
+        ("model.onnx", b"PK\x03\x04 not a model", "not an ONNX model"),
+        ("model.onnx", onnx_bytes(17)[:-2], "not an ONNX model"),
+        ("config.json", b"{", "not valid JSON"),
+        ("config.json", b"[]", "not a JSON object"),
+        ("config.json", b'{"auto_map": {"AutoModel": "evil.Model"}}', "run code of its own"),
+        ("config.json", b'{"id2label": {"0": "O", "1": "B-LOC", "2": "I-LOC"}}', "id2label"),
+        ("tokenizer.json", b"{}", "not a Hugging Face fast tokenizer"),
+    ],
+)
+def test_a_wrong_file_is_named(directory: Path, name: str, data: bytes, message: str) -> None:
+    rewrite(directory, name, data)
+    with pytest.raises(BundleError, match=message) as caught:
+        load_bundle(directory, task="ner")
+    assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("name", list(FILES))
+def test_a_missing_file_is_named(directory: Path, name: str) -> None:
+    (directory / name).unlink()
+    with pytest.raises(BundleError, match=f"{name}: missing"):
+        load_bundle(directory, task="ner")
+
+
+def test_config_labels_that_agree_are_accepted(directory: Path) -> None:
+    rewrite(directory, "config.json", b'{"id2label": {"0": "O", "1": "B-PER", "2": "I-PER"}}')
+    assert load_bundle(directory, task="ner").manifest.name == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda path: (path / "bundle.json").write_bytes(b"{"), "bundle.json"),
+        (lambda path: (path / "bundle.json").unlink(), "rasad models convert"),
+        (lambda path: [(path / each).unlink() for each in ("bundle.json", "config.json")], "bundle.json is missing"),
+    ],
+)
+def test_a_directory_that_is_no_bundle_is_refused(
+    directory: Path, spoil: Callable[[Path], object], message: str
+) -> None:
+    spoil(directory)
+    with pytest.raises(BundleError, match=message):
+        load_bundle(directory, task="ner")
+
+
+def test_pickled_weights_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_bytes(b"{}")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(BundleError, match="pickled"):
+        load_bundle(tmp_path, task="ner")
+
+
+def test_remote_code_of_a_plain_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_bytes(b'{"auto_map": {}}')
+    with pytest.raises(BundleError, match="run code of its own"):
+        load_bundle(tmp_path, task="ner")
+
+
+def test_places_without_a_bundle_are_explained(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(BundleError, match="not a directory"):
+        load_bundle(tmp_path / "file", task="ner")
+    with pytest.raises(BundleError, match="no such directory"):
+        load_bundle(tmp_path / "nothing" / "here", task="ner")
+    with pytest.raises(BundleError, match="rasad models convert someone/arabic-ner"):
+        load_bundle("someone/arabic-ner", task="ner")
+
+
+def test_the_opset_is_that_of_the_default_domain() -> None:
+    other = b"\x0a\x03com\x10\x01"
+    assert default_opset(b"\x42" + bytes([len(other)]) + other + onnx_bytes(17)) == 17
+
+
+def test_the_shipped_graph_must_have_the_heads_of_its_manifest(ner_bundle: Bundle) -> None:
+    name, news = ner_bundle.head()
+
+    def with_heads(**heads: Any) -> Bundle:
+        return replace(ner_bundle, manifest=replace(ner_bundle.manifest, heads=heads))
+
+    with pytest.raises(BundleError, match="no output logits_absent"):
+        OnnxBackend(with_heads(absent=news), threads=1)
+    with pytest.raises(BundleError, match=r"bundle\.json lists"):
+        OnnxBackend(with_heads(**{name: replace(news, labels=news.labels[:-2])}), threads=1)
+    with pytest.raises(BundleError, match="dimensions"):
+        OnnxBackend(with_heads(**{name: replace(news, kind="sequence")}), threads=1)
+    with pytest.raises(BundleError, match=r"no head 'sport'; this bundle has .*news"):
+        ner_bundle.head("sport")
+
+
+def test_a_graph_that_does_not_load_is_named(directory: Path) -> None:
+    with pytest.raises(BundleError, match="ONNX Runtime cannot load it"):
+        OnnxBackend(load_bundle(directory, task="ner"), threads=1)

@@ -1,0 +1,98 @@
+"""The command line: what it teaches, what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from rasad import __version__
+from rasad.cli import app
+
+VERBS = ["enrich", "stance", "worker", "produce", "tail", "config", "schemas", "demo", "broker", "topics", "models"]
+
+
+def rasad(*arguments: str, env: dict[str, str] | None = None) -> Result:
+    return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "200", **(env or {})})
+
+
+def test_version() -> None:
+    assert rasad("--version").output.strip() == f"rasad {__version__}"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_teaches(verb: str) -> None:
+    shown = rasad(verb, "--help")
+    assert shown.exit_code == 0
+    assert "Usage" in shown.output
+
+
+def test_config_says_where_a_value_came_from(tmp_path: Path) -> None:
+    file = tmp_path / "rasad.toml"
+    file.write_text('[worker]\ngroup_id = "night-desk"\n[kafka]\nsasl_password = "open sesame"\n')
+    shown = rasad("config", "--config", str(file), env={"RASAD_WORKER__BATCH_MAX": "7"})
+    assert shown.exit_code == 0
+    assert "night-desk" in shown.output
+    assert "RASAD_WORKER__BATCH_MAX" in shown.output
+    assert "sesame" not in shown.output
+
+
+def test_a_wrong_setting_ends_with_key_value_and_fix() -> None:
+    shown = rasad("config", env={"RASAD_WORKER__BATCH_MAX": "many"})
+    assert shown.exit_code == 2
+    assert "worker.batch_max" in shown.output
+    assert "many" in shown.output
+    assert "Traceback" not in shown.output
+
+
+def test_a_missing_file_is_one_line() -> None:
+    shown = rasad("enrich", "no-such-file.txt")
+    assert shown.exit_code == 1
+    assert "no-such-file.txt" in shown.output
+    assert "Traceback" not in shown.output
+
+
+def test_a_missing_bundle_is_one_line(tmp_path: Path) -> None:
+    shown = rasad("enrich", "no-such-file.txt", "--ner", str(tmp_path))
+    assert shown.exit_code == 1
+    assert "bundle.json is missing" in shown.output
+
+
+def test_an_unknown_start_of_tail() -> None:
+    shown = rasad("tail", "--from", "yesterday", "--bootstrap-servers", "127.0.0.1:1")
+    assert shown.exit_code == 2
+    assert "yesterday" in shown.output
+
+
+def test_schemas_are_written_and_checked(tmp_path: Path) -> None:
+    assert rasad("schemas", str(tmp_path)).exit_code == 0
+    (tmp_path / "claim.schema.json").write_text("{}")
+    shown = rasad("schemas", str(tmp_path), "--check")
+    assert shown.exit_code == 1
+    assert "claim.schema.json" in shown.output
+
+
+def test_enrich_parts_dead_letters(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.txt"
+    bad.write_text("Only English here, all of it.")
+    letters = tmp_path / "letters.jsonl"
+    shown = rasad("enrich", str(bad), "seeds/12-technology-space-garden.json", "--dead-letters", str(letters))
+    assert shown.exit_code == 0
+    event = json.loads(shown.stdout)
+    assert event["article"]["truncated"] is False
+    assert json.loads(letters.read_text())["reason"] == "not_arabic"
+
+
+def test_stance_judges_pairs_and_names_bad_lines(tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs.jsonl"
+    good = {"id": 7, "claim": "افتتح المعرض في بيروت", "title": "معرض", "body": "افتتح معرض الكتاب في بيروت اليوم."}
+    pairs.write_text(json.dumps(good) + "\n" + '{"id": 8, "claim": 5}\n', encoding="utf-8")
+    shown = rasad("stance", str(pairs))
+    assert shown.exit_code == 1
+    result = json.loads(shown.stdout)
+    assert result["id"] == 7
+    assert set(result["probs"]) == {"agree", "disagree", "discuss", "unrelated"}
+    assert abs(sum(result["probs"].values()) - 1) < 0.01
+    assert "line 2" in shown.stderr

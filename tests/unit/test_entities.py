@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rasad.enrich.entities import Resolution, entity_id, is_part_of_person, is_short_form, name_key, resolve, salience
+from rasad.enrich.ner import Name
+from rasad.messages import EntityType, Field
+
+
+def name(canonical: str, kind: EntityType = "PER", *, field: Field = "body", start: int = 0, prob: float = 0.9) -> Name:
+    return Name(
+        field=field,
+        start=start,
+        end=start + len(canonical),
+        surface=canonical,
+        core_start=start,
+        canonical=canonical,
+        type=kind,
+        subtype=None,
+        prob=prob,
+        sentence=0,
+    )
+
+
+def named_in(text: str, *found: tuple[str, EntityType]) -> tuple[list[Name], Resolution]:
+    """Names where they first stand in `text` behind the one before, resolved."""
+    names: list[Name] = []
+    position = 0
+    for canonical, kind in found:
+        start = text.index(canonical, position)
+        names.append(name(canonical, kind, start=start))
+        position = start + len(canonical)
+    return names, resolve(names, {"title": "", "body": text})
+
+
+def test_a_surname_joins_the_full_name() -> None:
+    _, found = named_in(
+        "قال السراج. رئيس الحكومة فايز السراج. السراج", *[(n, "PER") for n in ("السراج", "فايز السراج", "السراج")]
+    )
+    (entity,) = found.entities
+    assert (entity.canonical, entity.aliases, entity.mention_count) == ("فايز السراج", ("السراج",), 3)
+    assert found.entity_of_name == (0, 0, 0)
+
+
+def test_a_surname_of_two_people_joins_neither() -> None:
+    _, found = named_in("علي حسن وعمر حسن ثم حسن", ("علي حسن", "PER"), ("عمر حسن", "PER"), ("حسن", "PER"))
+    assert [entity.canonical for entity in found.entities] == ["علي حسن", "عمر حسن", "حسن"]
+
+
+def test_a_name_joins_the_fullest_of_several_forms() -> None:
+    _, found = named_in(
+        "أردوغان رجب أردوغان رجب طيب أردوغان", ("أردوغان", "PER"), ("رجب أردوغان", "PER"), ("رجب طيب أردوغان", "PER")
+    )
+    assert [entity.canonical for entity in found.entities][-1] == "رجب طيب أردوغان"
+    assert found.entity_of_name[0] == found.entity_of_name[2]
+
+
+def test_spellings_of_one_name_are_one_entity_under_the_most_frequent() -> None:
+    _, found = named_in("القاهره القاهرة القاهرة", ("القاهره", "LOC"), ("القاهرة", "LOC"), ("القاهرة", "LOC"))
+    (entity,) = found.entities
+    assert (entity.canonical, entity.aliases) == ("القاهرة", ("القاهره",))
+
+
+def test_the_type_is_the_one_with_most_probability() -> None:
+    names = [
+        name("الأهلي", "ORG", prob=0.9),
+        name("الأهلي", "PER", start=20, prob=0.5),
+        name("الأهلي", "PER", start=40, prob=0.3),
+    ]
+    (entity,) = resolve(names, {"title": "", "body": "." * 60}).entities
+    assert entity.type == "ORG"
+    assert entity.confidence == 0.9
+
+
+@pytest.mark.parametrize(
+    ("short", "whole", "expected"),
+    [
+        ("مجلس الأمن", "مجلس الأمن الدولي", True),
+        ("الكونغرس", "الكونغرس الأميركي", True),
+        ("النهضة", "حركة النهضة", True),
+        ("الإخوان", "جماعة الإخوان المسلمين", True),
+        ("الخارجية المصرية", "وزارة الخارجية المصرية", True),
+        ("الأمم المتحدة", "بعثة الأمم المتحدة في ليبيا", False),
+        ("الأمم المتحدة", "منظمة الأمم المتحدة للطفولة", False),
+        ("الجيش السوري", "الجيش السوري الحر", False),
+        ("وزارة", "وزارة الدفاع", False),
+        ("حركة", "حركة النهضة", False),
+        ("مجلس الأمن", "مجلس الأمن", False),
+    ],
+)
+def test_short_forms_of_bodies(short: str, whole: str, expected: bool) -> None:
+    assert is_short_form(name_key(short), name_key(whole)) is expected
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "expected"),
+    [
+        ("السراج", "فايز السراج", True),
+        ("سراج", "فايز السراج", True),
+        ("محمد بن زايد", "محمد بن زايد آل نهيان", True),
+        ("رجب أردوغان", "رجب طيب أردوغان", True),
+        ("طيب رجب", "رجب طيب أردوغان", False),
+        ("فايز السراج", "فايز السراج", False),
+    ],
+)
+def test_parts_of_persons(part: str, whole: str, expected: bool) -> None:
+    assert is_part_of_person(name_key(part), name_key(whole)) is expected
+
+
+def test_a_body_in_brackets_is_another_name_of_the_one_before() -> None:
+    text = 'قوات سوريا الديمقراطية ("قسد") وقسد ومنظمة (إيران)'
+    _, found = named_in(text, ("قوات سوريا الديمقراطية", "ORG"), ("قسد", "ORG"), ("قسد", "ORG"), ("إيران", "LOC"))
+    assert [entity.canonical for entity in found.entities] == ["قوات سوريا الديمقراطية", "إيران"]
+    assert found.entity_of_name == (0, 0, 0, 1)
+
+
+def test_ids_are_the_same_in_every_article() -> None:
+    (one,) = resolve([name("القاهرة", "LOC")], {"title": "", "body": "القاهرة"}).entities
+    (other,) = resolve([name("القاهره", "LOC", start=9)], {"title": "x", "body": "........ القاهره"}).entities
+    assert one.entity_id == other.entity_id == entity_id("LOC", "القاهرة")
+    assert entity_id("ORG", "القاهرة") != one.entity_id
+
+
+def test_the_title_and_the_beginning_weigh_most() -> None:
+    first = salience([name("أ", field="title")], 100, 1)
+    early = salience([name("أ", start=0)], 100, 2)
+    late = salience([name("أ", start=90)], 100, 2)
+    assert 1 == first > early > late > 0
+
+
+FORMS = st.sampled_from(
+    ["السراج", "فايز السراج", "حسن", "علي حسن", "عمر حسن", "الأمم المتحدة", "مجلس الأمن", "مجلس الأمن الدولي", "ـ", "X"]
+)
+
+
+@given(st.lists(st.tuples(FORMS, st.sampled_from(["PER", "ORG", "LOC", "MISC"])), max_size=12))
+def test_every_name_has_one_entity_and_counts_add_up(found: list[tuple[str, EntityType]]) -> None:
+    names = [name(canonical, kind, start=30 * index) for index, (canonical, kind) in enumerate(found)]
+    resolution = resolve(names, {"title": "", "body": " " * 400})
+    assert len(resolution.entity_of_name) == len(names)
+    assert sum(entity.mention_count for entity in resolution.entities) == len(names)
+    assert len({entity.entity_id for entity in resolution.entities}) == len(resolution.entities)
+    assert all(0 <= entity.salience <= 1 and 0 <= entity.confidence <= 1 for entity in resolution.entities)
+    assert all(
+        list(entity.aliases) == sorted(set(entity.aliases) - {entity.canonical}) for entity in resolution.entities
+    )
+    assert resolve(names, {"title": "", "body": " " * 400}) == resolution

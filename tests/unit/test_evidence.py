@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rasad.enrich.evidence import ranked, relevance, stem, stems
+from rasad.enrich.reading import documents
+from rasad.enrich.stance import Pair, StanceModel, pair_input
+from rasad.inference.bundle import BundleError
+from rasad.inference.engine import Engine
+from tests.unit.articles import REPORT, long_body
+
+SENTENCES = [
+    "افتتح الوزير المدرسة الجديدة في الرباط صباح الأحد.",
+    "هطلت أمطار غزيرة على مدن الشمال.",
+    "وتضم المدرسة عشرين قاعة للتدريس ومختبراً للعلوم.",
+]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("والمدرسة", "المدرسة"),
+        ("للأمم", "الأمم"),
+        ("بالقاهرة", "القاهره"),
+        ("الوزير", "وزير"),
+        ("محادثات", "المحادثات"),
+    ],
+)
+def test_forms_of_one_word_share_a_stem(one: str, other: str) -> None:
+    assert stem(one) == stem(other)
+
+
+def test_short_words_keep_their_letters() -> None:
+    assert stem("ولد") == "ولد"
+    assert stems("في ب 12") == ["في", "12"]
+
+
+def test_the_sentence_that_shares_the_rarest_words_comes_first() -> None:
+    scores = relevance("في المدرسة مختبر للعلوم", SENTENCES)
+    assert ranked(scores)[0] == 2
+    assert scores[1] == 0
+
+
+def test_sentences_that_share_nothing_keep_their_order() -> None:
+    assert ranked(relevance("كرة القدم", SENTENCES)) == [0, 1, 2]
+    assert relevance("كرة القدم", []) == []
+    assert relevance("", SENTENCES) == [0, 0, 0]
+
+
+CLAIMS = st.sampled_from(["", REPORT[0], "وزير الصحة " * 200, "ن" * 3000, "مختبر للعلوم"])
+BODIES = st.sampled_from(["", REPORT[1], long_body(600), "كلمة " * 900, "س" * 4000, "قصير."])
+
+
+@settings(max_examples=30, deadline=None)
+@given(claim=CLAIMS, body=BODIES, limit=st.integers(min_value=24, max_value=256))
+def test_a_pair_never_exceeds_the_models_length(stance_model: StanceModel, claim: str, body: str, limit: int) -> None:
+    engine = stance_model.engine
+    (words,) = engine.tokenizer.tokenize([claim])
+    (read,) = documents(engine, [("", body)])
+    made = pair_input(words, read.fields, engine.tokenizer.template, limit)
+    assert len(made.ids) <= limit
+    assert all(body[span.start : span.end].strip() for span in made.evidence)
+    if read.body.tokenized.sentences.size:
+        assert made.evidence
+        assert len(made.ids) > engine.tokenizer.template.pair_room
+
+
+def test_evidence_is_found_deep_in_a_long_article(stance_model: StanceModel) -> None:
+    body = f"{long_body(1500)}, واكتشف علماء الآثار مومياء ذهبية نادرة قرب الأقصر."
+    (result,) = stance_model.classify([Pair(claim="علماء الآثار يكتشفون مومياء ذهبية قرب الأقصر", body=body)])
+    engine = stance_model.engine
+    (words,) = engine.tokenizer.tokenize(["علماء الآثار يكتشفون مومياء ذهبية قرب الأقصر"])
+    (read,) = documents(engine, [("", body)])
+    made = pair_input(words, read.fields, engine.tokenizer.template, engine.bundle.manifest.max_tokens)
+    assert "مومياء" in body[made.evidence[-1].start : made.evidence[-1].end]
+    assert list(result.probs) == list(stance_model.labels)
+
+
+def test_results_come_in_order_and_do_not_depend_on_each_other(stance_model: StanceModel) -> None:
+    title, body = REPORT
+    pairs = [
+        Pair(claim=title, body=body),
+        Pair(claim="فريق يفوز بكأس البطولة", title=title, body=body),
+        Pair(claim=title, body=long_body(400)),
+        Pair(claim="", body=""),
+    ]
+    together = stance_model.classify(pairs)
+    assert together == [result for pair in pairs for result in stance_model.classify([pair])]
+    for result in together:
+        assert sum(result.probs.values()) == pytest.approx(1, abs=1e-3)
+        assert result.label == max(result.probs, key=lambda label: result.probs[label])
+        assert (result.label == "unrelated") <= (result.evidence == ())
+    assert stance_model.classify([]) == []
+
+
+def test_a_head_must_exist_and_read_pairs(stance_model: StanceModel, ner_engine: Engine) -> None:
+    with pytest.raises(BundleError, match="no head 'poetry'"):
+        StanceModel(stance_model.engine, "poetry")
+    with pytest.raises(BundleError, match="labels tokens"):
+        StanceModel(ner_engine)

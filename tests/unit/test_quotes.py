@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from rasad.enrich.entities import resolve
+from rasad.enrich.quotes import Kind, Part, quotes
+from rasad.messages import EntityType, Quote
+from tests.unit.test_entities import name
+
+
+def read(text: str, labelled: list[tuple[Kind, str]], named: list[tuple[str, EntityType]] | None = None) -> list[Quote]:
+    """Quotes of a body in which parts and names are given by their words, in order of appearance."""
+    found = []
+    position = 0
+    for kind, words in labelled:
+        start = text.index(words, position)
+        position = start + 1
+        paragraph = text[:start].count("\n")
+        found.append(
+            Part(kind=kind, field="body", start=start, end=start + len(words), paragraph=paragraph, prob=0.91234)
+        )
+    names = []
+    position = 0
+    for words, type_ in named or []:
+        position = text.index(words, position)
+        names.append(name(words, type_, start=position))
+        position += len(words)
+    texts = {"title": "", "body": text}
+    return list(quotes(found, names, resolve(names, texts), texts))
+
+
+def test_cue_speaker_and_content_make_a_quote() -> None:
+    text = 'وقال الوزير سامي الخطيب إن "الخطة جاهزة".'
+    (quote,) = read(
+        text,
+        [("cue", "وقال"), ("speaker", "سامي الخطيب"), ("direct", "الخطة جاهزة")],
+        [("سامي الخطيب", "PER")],
+    )
+    assert text[quote.start : quote.end] == "الخطة جاهزة"
+    assert (quote.kind, quote.cue, quote.speaker) == ("direct", "وقال", "سامي الخطيب")
+    assert quote.speaker_entity_id is not None
+    assert quote.prob == 0.9123
+
+
+def test_a_surname_speaks_for_the_full_name() -> None:
+    text = "وصل سامي الخطيب.\nوأكد الخطيب أن الخطة جاهزة."
+    (quote,) = read(
+        text,
+        [("cue", "وأكد"), ("speaker", "الخطيب"), ("indirect", "أن الخطة جاهزة")],
+        [("سامي الخطيب", "PER"), ("الخطيب", "PER")],
+    )
+    assert (quote.kind, quote.speaker) == ("indirect", "سامي الخطيب")
+
+
+def test_a_verb_without_a_subject_goes_on_with_the_last_speaker() -> None:
+    text = "قال سامي الخطيب إن الخطة جاهزة.\nوأضاف أن التمويل كاف."
+    first, second = read(
+        text,
+        [
+            ("cue", "قال"),
+            ("speaker", "سامي الخطيب"),
+            ("indirect", "إن الخطة جاهزة"),
+            ("cue", "وأضاف"),
+            ("indirect", "أن التمويل كاف"),
+        ],
+        [("سامي الخطيب", "PER")],
+    )
+    assert second.speaker == first.speaker == "سامي الخطيب"
+    assert second.speaker_entity_id == first.speaker_entity_id
+
+
+def test_a_definite_noun_takes_up_an_earlier_description() -> None:
+    text = "أفاد تقرير جديد للوزارة بأن العدد ارتفع.\nفقرة أولى.\nفقرة ثانية.\nوذكر التقرير أن السبب معروف."
+    _, second = read(
+        text,
+        [
+            ("cue", "أفاد"),
+            ("speaker", "تقرير جديد"),
+            ("indirect", "بأن العدد ارتفع"),
+            ("cue", "وذكر"),
+            ("indirect", "أن السبب معروف"),
+        ],
+    )
+    assert (second.speaker, second.speaker_entity_id) == ("تقرير جديد", None)
+
+
+def test_the_spokesman_of_a_body_is_not_the_body() -> None:
+    text = "وقال المتحدث باسم وزارة الصحة إن الحملة مستمرة"
+    (quote,) = read(
+        text,
+        [("cue", "وقال"), ("speaker", "المتحدث باسم وزارة الصحة"), ("indirect", "إن الحملة مستمرة")],
+        [("وزارة الصحة", "ORG")],
+    )
+    assert (quote.speaker, quote.speaker_entity_id) == ("المتحدث باسم وزارة الصحة", None)
+
+
+def test_a_cue_behind_the_content_serves_where_none_stands_before() -> None:
+    text = "الحملة مستمرة، بحسب منظمة الصحة العالمية."
+    (quote,) = read(
+        text,
+        [("indirect", "الحملة مستمرة"), ("cue", "بحسب"), ("speaker", "منظمة الصحة العالمية")],
+        [("منظمة الصحة العالمية", "ORG")],
+    )
+    assert (quote.cue, quote.speaker) == ("بحسب", "منظمة الصحة العالمية")
+
+
+def test_a_cue_between_two_contents_belongs_to_the_second() -> None:
+    text = "الخطة جاهزة، وقال سامي الخطيب إن التمويل كاف"
+    first, second = read(
+        text,
+        [("indirect", "الخطة جاهزة"), ("cue", "وقال"), ("speaker", "سامي الخطيب"), ("indirect", "إن التمويل كاف")],
+    )
+    assert (first.cue, second.cue) == (None, "وقال")
+
+
+def test_a_cue_of_another_paragraph_is_out_of_reach() -> None:
+    (quote,) = read("وقال أمس.\nالخطة جاهزة", [("cue", "وقال"), ("indirect", "الخطة جاهزة")])
+    assert (quote.cue, quote.speaker) == (None, None)
+
+
+def test_without_a_labelled_speaker_the_name_behind_the_cue_speaks() -> None:
+    (quote,) = read(
+        "وأوضحت هدى سالم أن الحملة مستمرة",
+        [("cue", "وأوضحت"), ("indirect", "أن الحملة مستمرة")],
+        [("هدى سالم", "PER")],
+    )
+    assert quote.speaker == "هدى سالم"
+
+
+def test_nothing_said_is_no_quote() -> None:
+    assert read("وقال سامي", [("cue", "وقال"), ("speaker", "سامي")]) == []

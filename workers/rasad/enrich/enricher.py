@@ -1,0 +1,308 @@
+"""Records in, outcomes out: one event or one dead letter for each, in order, whatever a record holds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from rasad import __version__
+from rasad.enrich.decode import MAX_BYTES, decode
+from rasad.enrich.entities import ROUNDED, Resolution, resolve
+from rasad.enrich.entity_stances import (
+    DEFAULT_THRESHOLD,
+    EVIDENCE_HEAD,
+    ROLES_HEAD,
+    entity_stances,
+    evidence,
+    roles,
+)
+from rasad.enrich.ner import Name, names
+from rasad.enrich.quotes import Part, named_spans, parts, quotes
+from rasad.enrich.reading import Document, FieldScores, documents, score_words, spans_of
+from rasad.enrich.stance import StanceModel, StanceResult
+from rasad.inference.bundle import BundleError, load_bundle
+from rasad.inference.engine import TOKEN_BUDGET, Engine
+from rasad.messages import (
+    EVENT_TYPE,
+    Article,
+    ClaimLabel,
+    DeadLetter,
+    EnrichedEvent,
+    Field,
+    Mention,
+    ModelVersion,
+    Outcome,
+    Pipeline,
+    RawArticle,
+    Record,
+    Stance,
+    StanceTarget,
+    content_sha256,
+    derived_id,
+)
+from rasad.text.normalise import NORMALISER
+
+QUOTES_HEAD: Final = "quotes"
+_CLAIM_LABELS: Final[Mapping[str, ClaimLabel]] = {
+    "agree": "agree",
+    "disagree": "disagree",
+    "discuss": "discuss",
+    "unrelated": "unrelated",
+}
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Annotated:
+    """What the models found in one article."""
+
+    document: Document
+    scored: tuple[FieldScores, FieldScores]
+    stance: StanceResult | None
+
+
+def pipeline_of(ner: Engine, stance: StanceModel) -> Pipeline:
+    """The identity of a pipeline: its version is a hash over code, normaliser and bundles."""
+    models = tuple(
+        ModelVersion(task=bundle.manifest.task, name=bundle.manifest.name, sha256=bundle.sha256)
+        for bundle in (ner.bundle, stance.engine.bundle)
+    )
+    version = derived_id("pipeline", __version__, NORMALISER, *(f"{each.task} {each.sha256}" for each in models))
+    return Pipeline(version=version, code=__version__, normaliser=NORMALISER, models=models)
+
+
+class Enricher:
+    """Turns records into outcomes; holds the models and no other state.
+
+    Raises BundleError if the stance model's labels are not those of events.
+    """
+
+    def __init__(self, ner: Engine, stance: StanceModel, *, max_bytes: int = MAX_BYTES) -> None:
+        foreign = [label for label in stance.labels if label not in _CLAIM_LABELS]
+        if foreign:
+            raise BundleError(
+                f"{stance.engine.bundle.directory}: head {stance.head!r} has labels that events do not know: "
+                f"{', '.join(foreign)}; choose a bundle whose default head has {', '.join(_CLAIM_LABELS)}"
+            )
+        self._ner = ner
+        self._stance = stance
+        self._max_bytes = max_bytes
+        self._head = ner.bundle.manifest.default_head
+        optional = (QUOTES_HEAD, EVIDENCE_HEAD, ROLES_HEAD)
+        self._heads = [self._head, *(head for head in optional if head in ner.bundle.manifest.heads)]
+        self.pipeline = pipeline_of(ner, stance)
+
+    @classmethod
+    def open(
+        cls,
+        *,
+        ner: str | Path | None = None,
+        stance: str | Path | None = None,
+        threads: int = 0,
+        token_budget: int = TOKEN_BUDGET,
+        max_bytes: int = MAX_BYTES,
+    ) -> Enricher:
+        """Load both bundles, the shipped ones for None, on ONNX Runtime. Raises BundleError."""
+        ner_bundle, stance_bundle = load_bundle(ner, task="ner"), load_bundle(stance, task="stance")
+        return cls(
+            Engine.open(ner_bundle, threads=threads, token_budget=token_budget),
+            StanceModel(Engine.open(stance_bundle, threads=threads, token_budget=token_budget)),
+            max_bytes=max_bytes,
+        )
+
+    def enrich(self, records: Sequence[Record]) -> list[Outcome]:
+        """One outcome a record, in order; never raises.
+
+        A batch that fails is halved until the record that fails it stands alone and becomes a dead letter, so the
+        articles beside it go on.
+        """
+        outcomes: list[Outcome | None] = [None] * len(records)
+        articles: list[tuple[int, RawArticle]] = []
+        for index, record in enumerate(records):
+            decoded = decode(record, max_bytes=self._max_bytes, pipeline_version=self.pipeline.version)
+            if isinstance(decoded, DeadLetter):
+                outcomes[index] = decoded
+            else:
+                articles.append((index, decoded))
+        for (index, _), outcome in zip(articles, self._surviving(articles, records), strict=True):
+            outcomes[index] = outcome
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    def _surviving(self, articles: Sequence[tuple[int, RawArticle]], records: Sequence[Record]) -> list[Outcome]:
+        """The outermost boundary of the core, and the only place where any exception at all is caught."""
+        if not articles:
+            return []
+        try:
+            return list(self.annotate([article for _, article in articles]))
+        except Exception as error:  # noqa: BLE001  whatever it is, it belongs to one article and must not stop the rest
+            if len(articles) > 1:
+                middle = len(articles) // 2
+                return self._surviving(articles[:middle], records) + self._surviving(articles[middle:], records)
+            index, article = articles[0]
+            _log.exception("enrichment failed", article_id=article.id)
+            detail = f"article {article.id!r} could not be enriched: {type(error).__name__}: {error}"
+            return [
+                DeadLetter(
+                    record=records[index],
+                    reason="enrichment_failed",
+                    detail=detail,
+                    stage="enrich",
+                    pipeline_version=self.pipeline.version,
+                )
+            ]
+
+    def annotate(self, articles: Sequence[RawArticle]) -> list[EnrichedEvent]:
+        """Events of decoded articles: one pass of each model over the windows of all of them. May raise."""
+        started = time.perf_counter()
+        texts = [(article.title, article.body) for article in articles]
+        read = documents(self._ner, texts)
+        scored = score_words(self._ner, read, self._heads)
+        stances = self._headline_stances(texts, read)
+        found = [_Annotated(*each) for each in zip(read, scored, stances, strict=True)]
+        events = [self._event(article, each) for article, each in zip(articles, found, strict=True)]
+        elapsed_ms = (time.perf_counter() - started) * 1000
+        tokens = sum(document.tokens for document in read) or 1
+        enriched_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        return [
+            _stamped(event, enriched_at, elapsed_ms * each.document.tokens / tokens, len(articles))
+            for each, event in zip(found, events, strict=True)
+        ]
+
+    def _headline_stances(
+        self, texts: Sequence[tuple[str, str]], read: Sequence[Document]
+    ) -> list[StanceResult | None]:
+        """The stance of each body towards its title; None where either is missing."""
+        stance = self._stance.engine
+        if stance.tokenizer.identity != self._ner.tokenizer.identity:
+            read = documents(stance, texts)
+        whole = [index for index, each in enumerate(read) if all(len(part.tokenized.sentences) for part in each.fields)]
+        results: list[StanceResult | None] = [None] * len(read)
+        for index, result in zip(whole, self._stance.classify_headlines([read[i] for i in whole]), strict=True):
+            results[index] = result
+        return results
+
+    def _event(self, article: RawArticle, found: _Annotated) -> EnrichedEvent:
+        texts: dict[Field, str] = {"title": article.title, "body": article.body}
+        digest = content_sha256(article.title, article.body)
+        event_id = derived_id(article.id, digest, self.pipeline.version)
+        threshold = self._ner.bundle.manifest.thresholds.get("mention", 0.0)
+        known = names(self._ner, found.scored, self._head, threshold=threshold)
+        resolution = resolve(known, texts)
+        event = EnrichedEvent(
+            event_id=event_id,
+            event_type=EVENT_TYPE,
+            article=_article(article, found.document, digest),
+            mentions=_mentions(known, resolution, event_id),
+            entities=resolution.entities,
+            stances=(*_headline(article, found.stance), *self._entity_stances(found, known, resolution, texts)),
+            pipeline=self.pipeline,
+            quotes=quotes(self._quote_parts(found), known, resolution, texts),
+        )
+        check_surfaces(event)
+        return event
+
+    def _quote_parts(self, found: _Annotated) -> list[Part]:
+        if QUOTES_HEAD not in self._heads:
+            return []
+        threshold = self._ner.bundle.manifest.thresholds.get("quote", 0.0)
+        return [
+            part
+            for each in found.scored
+            for part in parts(each.text, spans_of(self._ner, each, QUOTES_HEAD, within="paragraph"))
+            if part.prob >= threshold or part.kind in ("cue", "speaker")
+        ]
+
+    def _entity_stances(
+        self, found: _Annotated, known: Sequence[Name], resolution: Resolution, texts: Mapping[Field, str]
+    ) -> list[Stance]:
+        if EVIDENCE_HEAD not in self._heads or ROLES_HEAD not in self._heads:
+            return []
+        _, layer = self._ner.bundle.head(EVIDENCE_HEAD)
+        threshold = self._ner.bundle.manifest.thresholds.get("entity_stance", DEFAULT_THRESHOLD)
+        made = []
+        for each in found.scored:
+            made += entity_stances(
+                each.text.field,
+                texts[each.text.field],
+                evidence(each, spans_of(self._ner, each, EVIDENCE_HEAD), layer.labels, layer.temperature),
+                roles(each.text, spans_of(self._ner, each, ROLES_HEAD)),
+                named_spans(known, resolution, each.text.field),
+                resolution.entities,
+                threshold=threshold,
+            )
+        return made
+
+
+def _article(article: RawArticle, document: Document, digest: str) -> Article:
+    return Article(
+        id=article.id,
+        url=article.url,
+        source=article.source,
+        language="ar",
+        published_at=article.published_at,
+        fetched_at=article.fetched_at,
+        title=article.title,
+        body=article.body,
+        content_sha256=digest,
+        offset_unit="codepoint",
+        sentences=document.sentences,
+        tokens_total=document.tokens,
+        windows=len(document.windows),
+        truncated=False,
+    )
+
+
+def _mentions(known: Sequence[Name], resolution: Resolution, event_id: str) -> tuple[Mention, ...]:
+    return tuple(
+        Mention(
+            mention_id=derived_id("mention", event_id, name.field, str(name.start), str(name.end)),
+            entity_id=resolution.entities[entity].entity_id,
+            field=name.field,
+            start=name.start,
+            end=name.end,
+            surface=name.surface,
+            core_start=name.core_start,
+            core_end=name.end,
+            type=name.type,
+            subtype=name.subtype,
+            prob=round(name.prob, ROUNDED),
+            sentence=name.sentence,
+        )
+        for name, entity in zip(known, resolution.entity_of_name, strict=True)
+    )
+
+
+def _headline(article: RawArticle, result: StanceResult | None) -> list[Stance]:
+    if result is None:
+        return []
+    return [
+        Stance(
+            kind="headline",
+            target=StanceTarget(text=article.title),
+            label=_CLAIM_LABELS[result.label],
+            probs=result.probs,
+            evidence=result.evidence,
+        )
+    ]
+
+
+def check_surfaces(event: EnrichedEvent) -> None:
+    """Every mention is its field's slice, and its core a part of it. Raises ValueError otherwise."""
+    texts = {"title": event.article.title, "body": event.article.body}
+    for mention in event.mentions:
+        whole = texts[mention.field][mention.start : mention.end] == mention.surface
+        if not (whole and mention.start <= mention.core_start < mention.core_end <= mention.end):
+            raise ValueError(f"mention {mention.mention_id} is not the slice of {mention.field} that it names")
+
+
+def _stamped(event: EnrichedEvent, enriched_at: str, elapsed_ms: float, batch: int) -> EnrichedEvent:
+    """The event with `run`: when, the article's share of the batch's milliseconds by tokens, and the batch's size."""
+    run = {"enriched_at": enriched_at, "elapsed_ms": round(elapsed_ms, 3), "batch_articles": batch}
+    return replace(event, run=run)

@@ -1,0 +1,230 @@
+"""Names of one article that mean the same person, body or place become one entity."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import Final, TypeVar
+
+from rasad.enrich.ner import Name
+from rasad.messages import Entity, EntitySubtype, EntityType, Field, derived_id
+from rasad.text.search_key import search_key
+
+Choice = TypeVar("Choice")
+
+ROUNDED: Final = 4
+"""Decimals of every number in an event."""
+
+_CLASS_NOUNS: Final = frozenset(
+    search_key(
+        "حركة حزب تنظيم جماعة شركة الشركة مجموعة نادي النادي فريق قناة صحيفة جريدة مجلة وكالة شبكة موقع منظمة مؤسسة "
+        "تيار كتلة تحالف ائتلاف ميليشيا ميليشيات مليشيا مليشيات كتائب جبهة هيئة مصرف بنك البنك وزارة محكمة المحكمة"
+    ).split()
+)
+"""Nouns of a kind of body, which news leaves off once the body is known: `حركة النهضة`, then `النهضة`."""
+
+_DISTINGUISHING: Final = frozenset(search_key("الحر الحرة الجديد الجديدة الموازي الموازية").split())
+"""Words that make another body of a name: `الجيش السوري الحر` fights `الجيش السوري`."""
+
+_BETWEEN_ALIAS: Final = re.compile(r"[\s\"“”«»]*\(\s*[\"“”«»]*")
+_AFTER_ALIAS: Final = re.compile(r"[\s\"“”«»]*\)")
+_NISBA: Final = re.compile(r"ال\w{2,}يه?")
+_MARKS: Final = re.compile(r"[^\w\s]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """Entities in order of appearance, and for each name the index of its entity."""
+
+    entities: tuple[Entity, ...]
+    entity_of_name: tuple[int, ...]
+
+
+class EntityIndex:
+    """An article's entities by what they are called."""
+
+    def __init__(self, entities: Sequence[Entity]) -> None:
+        self.entities = entities
+        self._by_form: dict[str, int] = {}
+        self._by_word: dict[str, list[int]] = defaultdict(list)
+        for number, each in enumerate(entities):
+            for form in (each.canonical, *each.aliases):
+                self._by_form.setdefault(name_key(form), number)
+            for word in dict.fromkeys(bare_words(name_key(each.canonical))):
+                self._by_word[word].append(number)
+
+    def called(self, words: str) -> int | None:
+        """The first entity of that name, or the first person of whose name it is a part."""
+        key = name_key(words)
+        if key in self._by_form:
+            return self._by_form[key]
+        near = min((self._by_word.get(word, []) for word in bare_words(key)), key=len, default=[])
+        persons = (number for number in near if self.entities[number].type == "PER")
+        return next((each for each in persons if is_part_of_person(key, name_key(self.entities[each].canonical))), None)
+
+    def holding(self, word: str) -> list[int]:
+        """The entities whose canonical name has a word (a search key without ال)."""
+        return self._by_word.get(word, [])
+
+
+def resolve(names: Sequence[Name], texts: Mapping[Field, str]) -> Resolution:
+    """Group the names of one article. `texts` are its fields as they arrived.
+
+    Names with one search key are one entity. A part of a person's name (`السراج`) joins the only fuller name that
+    holds it, a body's short form (`حكومة الوفاق`, or `النهضة` for `حركة النهضة`) the only longer one, and so does the
+    name in brackets right behind a body's (`حلف شمال الأطلسي (الناتو)`). Where two fuller names fit, nothing is joined.
+    """
+    groups: dict[str, list[int]] = defaultdict(list)
+    for index, name in enumerate(names):
+        groups[name_key(name.canonical)].append(index)
+    types = {key: _type([names[index] for index in members])[0] for key, members in groups.items()}
+    parents = _parents(types, _bracketed(names, texts))
+    roots: dict[str, list[int]] = defaultdict(list)
+    for key, members in groups.items():
+        roots[_root(key, parents)].extend(members)
+    clusters = sorted((sorted(members), key) for key, members in roots.items())
+    most = max((len(members) for members, _ in clusters), default=1)
+    entity_of_name = {index: number for number, (members, _) in enumerate(clusters) for index in members}
+    entities = tuple(_entity([names[index] for index in members], key, texts, most) for members, key in clusters)
+    return Resolution(entities, tuple(entity_of_name[index] for index in range(len(names))))
+
+
+@lru_cache(maxsize=16_384)
+def name_key(canonical: str) -> str:
+    """The search key of a name without its marks: `حكومة "الوفاق"` and `حكومة الوفاق` are one."""
+    key = search_key(canonical)
+    return " ".join(_MARKS.sub(" ", key).split()) or key
+
+
+def bare_words(key: str) -> list[str]:
+    """The words of a search key without the article ال."""
+    return [word.removeprefix("ال") for word in key.split()]
+
+
+def entity_id(kind: EntityType, canonical: str) -> str:
+    """The same for every article that names the entity so."""
+    return derived_id("entity", kind, name_key(canonical))
+
+
+def _parents(types: Mapping[str, EntityType], bracketed: Mapping[str, str]) -> dict[str, str]:
+    """For each key that is a shorter form of another, that other one."""
+    parents: dict[str, str] = {}
+    for kind, is_part in (("PER", is_part_of_person), ("ORG", is_short_form)):
+        keys = [key for key, its_kind in types.items() if its_kind == kind]
+        holders: dict[str, list[str]] = defaultdict(list)
+        for key in keys:
+            for word in dict.fromkeys(bare_words(key)):
+                holders[word].append(key)
+        for key in keys:
+            # Whoever holds the name holds its rarest word.
+            near = min((holders[word] for word in bare_words(key)), key=len, default=[])
+            fuller = [other for other in near if is_part(key, other)]
+            fullest = max(fuller, key=lambda other: len(other.split()), default=None)
+            if fullest is not None and all(other == fullest or is_part(other, fullest) for other in fuller):
+                parents[key] = fullest
+    for alias, name in bracketed.items():
+        if types[alias] == types[name] == "ORG" and alias not in parents and _root(name, parents) != alias:
+            parents[alias] = name
+    return parents
+
+
+def _root(key: str, parents: Mapping[str, str]) -> str:
+    while key in parents:
+        key = parents[key]
+    return key
+
+
+def is_part_of_person(part: str, whole: str) -> bool:
+    """Whether a person's name is part of a longer one, the article ال aside (search keys).
+
+    A run of its words (`السراج`, `محمد بن زايد`), or its first and last with some of those between.
+    """
+    words, wanted = bare_words(whole), bare_words(part)
+    if not wanted or len(wanted) >= len(words):
+        return False
+    if any(words[at : at + len(wanted)] == wanted for at in range(len(words) - len(wanted) + 1)):
+        return True
+    rest = iter(words)
+    return wanted[0] == words[0] and wanted[-1] == words[-1] and all(word in rest for word in wanted)
+
+
+def is_short_form(short: str, whole: str) -> bool:
+    """Whether a body's name is a short form of a longer one (search keys).
+
+    The beginning of it (`مجلس الأمن` of `مجلس الأمن الدولي`; a single word only before one nisba adjective, as
+    `الكونغرس` of `الكونغرس الأميركي`), or what follows its class noun, up to one adjective (`الإخوان` of
+    `جماعة الإخوان المسلمين`). Not any part: `الأمم المتحدة` is another body than `بعثة الأمم المتحدة`.
+    """
+    words, wanted = whole.split(), short.split()
+    if len(wanted) >= len(words) or words[-1] in _DISTINGUISHING:
+        return False
+    tail = _tail(wanted, words)
+    if tail is not None and (len(wanted) > 1 or (len(tail) == 1 and _NISBA.fullmatch(tail[0]))):
+        return True
+    tail = _tail(wanted, words[1:]) if words[0] in _CLASS_NOUNS else None
+    return tail is not None and (not tail or (len(tail) == 1 and tail[0].startswith("ال")))
+
+
+def _tail(beginning: Sequence[str], words: Sequence[str]) -> Sequence[str] | None:
+    """What follows `beginning` in `words`; None if they do not begin so."""
+    return words[len(beginning) :] if list(words[: len(beginning)]) == list(beginning) else None
+
+
+def _bracketed(names: Sequence[Name], texts: Mapping[Field, str]) -> dict[str, str]:
+    """For each name that stands in brackets of its own right behind another, that other one, by key."""
+    found: dict[str, str] = {}
+    for before, name in pairwise(names):
+        text = texts[name.field]
+        same = before.field == name.field and before.end <= name.start
+        if not same or not _BETWEEN_ALIAS.fullmatch(text, before.end, name.start):
+            continue
+        if _AFTER_ALIAS.match(text, name.end):
+            found.setdefault(name_key(name.canonical), name_key(before.canonical))
+    return {alias: name for alias, name in found.items() if alias != name}
+
+
+def _type(names: Sequence[Name]) -> tuple[EntityType, EntitySubtype | None]:
+    """The type with most probability behind it, the first one seen on a tie; then its subtype likewise."""
+    kind = _vote(names, lambda name: name.type)
+    return kind, _vote([name for name in names if name.type == kind], lambda name: name.subtype)
+
+
+def _vote(names: Sequence[Name], choice: Callable[[Name], Choice]) -> Choice:
+    votes: dict[Choice, float] = defaultdict(float)
+    for name in names:
+        votes[choice(name)] += name.prob
+    return max(votes, key=lambda each: votes[each])
+
+
+def _entity(names: Sequence[Name], key: str, texts: Mapping[Field, str], most: int) -> Entity:
+    kind, subtype = _type(names)
+    forms = Counter(name.canonical for name in names if name_key(name.canonical) == key)
+    canonical = max(forms, key=lambda form: forms[form])
+    in_title = any(name.field == "title" for name in names)
+    return Entity(
+        entity_id=entity_id(kind, canonical),
+        type=kind,
+        subtype=subtype,
+        canonical=canonical,
+        aliases=tuple(sorted({name.canonical for name in names} - {canonical})),
+        mention_count=len(names),
+        in_title=in_title,
+        salience=round(salience(names, len(texts["body"]), most), ROUNDED),
+        confidence=round(max(name.prob for name in names), ROUNDED),
+    )
+
+
+def salience(names: Sequence[Name], body_length: int, most: int) -> float:
+    """How much an article is about an entity, 0 to 1.
+
+    0.4 if the title names it, up to 0.3 for how early the article does (the title counts as the very beginning), and
+    up to 0.3 for its mentions as a share of the most mentioned entity's (`most`).
+    """
+    in_title = any(name.field == "title" for name in names)
+    first = 0 if in_title else min(name.start for name in names)
+    early = 1 - first / max(body_length, 1)
+    return 0.4 * in_title + 0.3 * early + 0.3 * len(names) / max(most, 1)

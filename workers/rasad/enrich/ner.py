@@ -1,0 +1,130 @@
+"""Names where they stand: labelled word spans become mentions of the text as it arrived."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from rasad.enrich.reading import FieldScores, FieldText, spans_of
+from rasad.inference.decoding import LabelledSpan
+from rasad.inference.engine import Engine
+from rasad.messages import EntitySubtype, EntityType, Field
+from rasad.text.clitics import strip_proclitics
+
+_FOLDED: Final[Mapping[str, tuple[EntityType, EntitySubtype | None]]] = {
+    "PER": ("PER", None),
+    "ORG": ("ORG", None),
+    "GPE": ("LOC", "GPE"),
+    "LOC": ("LOC", "LOC"),
+    "FAC": ("LOC", "FAC"),
+    "NORP": ("MISC", "NORP"),
+    "EVENT": ("MISC", "EVENT"),
+    "MISC": ("MISC", "MISC"),
+}
+_OTHER_NAMES: Final[Mapping[str, EntityType]] = {
+    "PERS": "PER",
+    "PERSON": "PER",
+    "ORGANIZATION": "ORG",
+    "LOCATION": "LOC",
+    "GPE": "LOC",
+    "FAC": "LOC",
+}
+_OPENING: Final[Mapping[str, str]] = {")": "(", "]": "[", "}": "{"}
+_QUOTES: Final = frozenset("\"'")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Name:
+    """A mention that belongs to no entity yet. `canonical` is its clitic-free text; see messages.Mention."""
+
+    field: Field
+    start: int
+    end: int
+    surface: str
+    core_start: int
+    canonical: str
+    type: EntityType
+    subtype: EntitySubtype | None
+    prob: float
+    sentence: int
+
+
+def entity_type(label: str, labels: Container[str]) -> tuple[EntityType, EntitySubtype | None] | None:
+    """Type and subtype of a head's label; None for one that Rasad has no type for (dates, numbers).
+
+    A head that tells GPE apart follows the eight types; one that does not has a LOC of unknown kind, so no subtype.
+    """
+    if "B-GPE" in labels and "B-NORP" in labels:
+        return _FOLDED.get(label)
+    if label in ("PER", "ORG", "LOC", "MISC"):
+        return _FOLDED[label][0], None
+    other = _OTHER_NAMES.get(label)
+    return None if other is None else (other, None)
+
+
+def names(engine: Engine, scored: Sequence[FieldScores], head: str, *, threshold: float = 0.0) -> list[Name]:
+    """The names of an article's fields in order, those below `threshold` left out."""
+    labels = engine.bundle.head(head)[1].labels
+    spans = [
+        (each.text, trimmed)
+        for each in scored
+        for span in spans_of(engine, each, head)
+        if span.prob >= threshold and (trimmed := trim(each.text, span)) is not None
+    ]
+    plain = [_plain(text, span) for text, span in spans]
+    seen = frozenset(plain) | {name.split()[0] for name in plain}
+    return [
+        _name(text, span, kind, seen) for text, span in spans if (kind := entity_type(span.type, labels)) is not None
+    ]
+
+
+def trim(text: FieldText, span: LabelledSpan) -> LabelledSpan | None:
+    """The span without marks at its edges (quotation marks, brackets, commas, `#`); None if nothing is left.
+
+    A closing mark whose opening one is inside stays, and is taken in where the span stops short of it: a name may end
+    in a quoted word (`حزب "النور"`).
+    """
+    words = text.tokenized.words
+    normalised = text.tokenized.normalised.text
+    marks = [normalised[start:end] for start, end in words[span.start : span.end + 1].tolist()]
+    size = span.end - span.start
+    named = [index for index in range(size) if marks[index][0].isalnum()]
+    if not named:
+        return None
+    first, last = named[0], named[-1] + 1
+    if last < len(marks) and _closes(marks[last], marks[first:last]):
+        last += 1
+    return LabelledSpan(span.start + first, span.start + last, span.type, span.prob)
+
+
+def _closes(mark: str, inside: Sequence[str]) -> bool:
+    if mark in _QUOTES:
+        return inside.count(mark) % 2 == 1
+    opening = _OPENING.get(mark)
+    return opening is not None and inside.count(opening) > inside.count(mark)
+
+
+def _plain(text: FieldText, span: LabelledSpan) -> str:
+    start, end = int(text.tokenized.words[span.start, 0]), int(text.tokenized.words[span.end - 1, 1])
+    return text.tokenized.normalised.text[start:end]
+
+
+def _name(
+    text: FieldText, span: LabelledSpan, kind: tuple[EntityType, EntitySubtype | None], seen: Container[str]
+) -> Name:
+    start, end = text.input_span(span.start, span.end)
+    surface = text.tokenized.text[start:end]
+    core = strip_proclitics(surface, seen=seen)
+    return Name(
+        field=text.field,
+        start=start,
+        end=end,
+        surface=surface,
+        core_start=start + core.start,
+        canonical=core.canonical,
+        type=kind[0],
+        subtype=kind[1],
+        prob=span.prob,
+        sentence=text.sentence_of_word(span.start),
+    )

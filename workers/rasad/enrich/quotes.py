@@ -1,0 +1,242 @@
+"""Who said what: the labelled parts of reported speech, put together and given a speaker."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from rasad.enrich.entities import ROUNDED, EntityIndex, Resolution, bare_words, name_key
+from rasad.enrich.ner import Name
+from rasad.enrich.reading import FieldText
+from rasad.enrich.span_index import SpanIndex
+from rasad.inference.decoding import LabelledSpan
+from rasad.messages import Field, Quote
+from rasad.text.clitics import strip_proclitics
+from rasad.text.search_key import search_key
+
+Kind = Literal["direct", "indirect", "cue", "speaker"]
+
+_KINDS: Final[Mapping[str, Kind]] = {"DIRECT": "direct", "INDIRECT": "indirect", "CUE": "cue", "SPEAKER": "speaker"}
+_CONTENTS: Final = ("direct", "indirect")
+_SPEAKING: Final = ("PER", "ORG")
+
+CUE_REACH: Final = 80
+SPEAKER_REACH: Final = 90
+"""How many characters a cue may stand from what was said, and a speaker from both: what the head was trained on."""
+
+_NAME_REACH: Final = 40
+"""How far from the cue a name may stand to be taken for the speaker where none was labelled."""
+
+_PERSON_REACH: Final = 300
+"""How far before the cue a person may be named last to be the one who goes on speaking."""
+
+PROCLITIC: Final = 2
+"""Letters of a proclitic that a labelled speaker, holder or target may begin with before the name that fills it."""
+
+_DEFINITE: Final = re.compile(r"\s+(ال\w{2,})")
+_EDGES: Final = " \t\r\n\"'“”„«»‘’:،,"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A labelled part of reported speech: `[start, end)` of its field, and the paragraph it stands in."""
+
+    kind: Kind
+    field: Field
+    start: int
+    end: int
+    paragraph: int
+    prob: float
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """Who speaks: the fullest name or description, and the index of the entity where it is one."""
+
+    text: str
+    entity: int | None
+
+
+def parts(text: FieldText, spans: Sequence[LabelledSpan]) -> list[Part]:
+    """The decoded spans of the quotes head as parts of the field, marks at their edges left off."""
+    found = []
+    for span in spans:
+        kind = _KINDS.get(span.type)
+        start, end = _trimmed(text.tokenized.text, *text.input_span(span.start, span.end))
+        if kind is not None and start < end:
+            paragraph = text.paragraph_of_word(span.start)
+            found.append(Part(kind=kind, field=text.field, start=start, end=end, paragraph=paragraph, prob=span.prob))
+    return found
+
+
+def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    while start < end and text[start] in _EDGES:
+        start += 1
+    while start < end and text[end - 1] in _EDGES:
+        end -= 1
+    return start, end
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NamedSpan:
+    """A name of the article and the index of its entity."""
+
+    name: Name
+    entity: int
+
+    @property
+    def start(self) -> int:
+        """Where the name begins."""
+        return self.name.start
+
+    @property
+    def end(self) -> int:
+        """One past where it ends."""
+        return self.name.end
+
+
+def named_spans(names: Sequence[Name], resolution: Resolution, field: Field) -> SpanIndex[NamedSpan]:
+    """The names of one field with their entities."""
+    known = zip(names, resolution.entity_of_name, strict=True)
+    return SpanIndex([NamedSpan(name, entity) for name, entity in known if name.field == field])
+
+
+def quotes(
+    found: Sequence[Part], names: Sequence[Name], resolution: Resolution, texts: Mapping[Field, str]
+) -> tuple[Quote, ...]:
+    """One quote for each content part of an article, in order. The parts of a kind must not overlap."""
+    index = EntityIndex(resolution.entities)
+    fields: tuple[Field, Field] = ("title", "body")
+    return tuple(
+        quote
+        for field in fields
+        for quote in _Scene(
+            texts[field],
+            [part for part in found if part.field == field],
+            named_spans(names, resolution, field),
+            index,
+        ).quotes()
+    )
+
+
+class _Scene:
+    """The reported speech of one field, read from its beginning to its end."""
+
+    def __init__(self, text: str, found: Sequence[Part], names: SpanIndex[NamedSpan], index: EntityIndex) -> None:
+        self._text = text
+        self._contents = [part for part in found if part.kind in _CONTENTS]
+        self._cues = cues_of(self._contents, [part for part in found if part.kind == "cue"])
+        self._speakers = SpanIndex([part for part in found if part.kind == "speaker"])
+        self._names = names
+        self._index = index
+        self._heard: dict[str, Speaker] = {}
+
+    def quotes(self) -> Iterator[Quote]:
+        last: tuple[Speaker, int] | None = None
+        for content, cue in zip(self._contents, self._cues, strict=True):
+            speaker = self._labelled(content, cue) or self._described(cue)
+            if speaker is None and last is not None and content.paragraph - last[1] <= 1:
+                speaker = last[0]
+            speaker = speaker or self._named(content, cue)
+            if speaker is not None:
+                last = speaker, content.paragraph
+                self._heard.update((word, speaker) for word in bare_words(name_key(speaker.text)))
+            entity = None if speaker is None or speaker.entity is None else self._index.entities[speaker.entity]
+            yield Quote(
+                field=content.field,
+                start=content.start,
+                end=content.end,
+                kind="direct" if content.kind == "direct" else "indirect",
+                cue=None if cue is None else self._text[cue.start : cue.end],
+                speaker=None if speaker is None else speaker.text,
+                speaker_entity_id=None if entity is None else entity.entity_id,
+                prob=round(content.prob, ROUNDED),
+            )
+
+    def _labelled(self, content: Part, cue: Part | None) -> Speaker | None:
+        """The speaker part between cue and content, or else the one nearest to both."""
+        low = min(content.start, cue.start) if cue else content.start
+        high = max(content.end, cue.end) if cue else content.end
+
+        def distance(part: Part) -> int:
+            return max(part.start - high, low - part.end, 0)
+
+        near = [
+            part
+            for part in self._speakers.touching(low - SPEAKER_REACH, high + SPEAKER_REACH)
+            if part.paragraph == content.paragraph and not (part.start < content.end and content.start < part.end)
+        ]
+        return self._speaker(min(near, key=distance)) if near else None
+
+    def _speaker(self, part: Part) -> Speaker:
+        """The entity a speaker part names: a person in it, or a body or place that fills it; else its own words.
+
+        `المتحدث باسم الجيش` is somebody, but not the army.
+        """
+        for each in self._names.touching(part.start, part.end):
+            inside = each.start < part.end and part.start < each.end
+            fills = each.name.core_start <= part.start + PROCLITIC and each.end >= part.end
+            if inside and (each.name.type == "PER" or fills):
+                return self._entity(each.entity)
+        words = strip_proclitics(self._text[part.start : part.end], seen=frozenset()).canonical
+        entity = self._index.called(words)
+        return Speaker(words, None) if entity is None else self._entity(entity)
+
+    def _entity(self, number: int) -> Speaker:
+        return Speaker(self._index.entities[number].canonical, number)
+
+    def _described(self, cue: Part | None) -> Speaker | None:
+        """The speaker that the definite noun right behind the cue takes up: `وذكر التقرير` after `تقرير جديد`."""
+        noun = None if cue is None else _DEFINITE.match(self._text, cue.end)
+        if noun is None:
+            return None
+        word = search_key(noun[1]).removeprefix("ال")
+        if word in self._heard:
+            return self._heard[word]
+        bodies = (each for each in self._index.holding(word) if self._index.entities[each].type in _SPEAKING)
+        return next((self._entity(each) for each in bodies), None)
+
+    def _named(self, content: Part, cue: Part | None) -> Speaker | None:
+        """Where no speaker is labelled: who is named right behind the cue, or right before it, or the last person."""
+        if cue is None:
+            return None
+        behind = [
+            each
+            for each in self._names.touching(cue.end, cue.end + _NAME_REACH)
+            if each.start >= cue.end and not content.start <= each.start < content.end
+        ]
+        before = [
+            each
+            for each in reversed(self._names.touching(cue.start - _PERSON_REACH, cue.start))
+            if each.end <= cue.start and (each.end + _NAME_REACH >= cue.start or each.name.type == "PER")
+        ]
+        return next((self._entity(each.entity) for each in [*behind, *before] if each.name.type in _SPEAKING), None)
+
+
+def cues_of(contents: Sequence[Part], cues: Sequence[Part]) -> list[Part | None]:
+    """The reporting word of each content: the nearest before it, else the nearest behind it that opens no other.
+
+    Both are in order. A cue serves only the contents next to it, in its own paragraph and within `CUE_REACH`.
+    """
+    gaps = [bisect_right(contents, cue.start, key=lambda content: content.start) for cue in cues]
+    between: dict[int, list[Part]] = {}
+    for gap, cue in zip(gaps, cues, strict=True):
+        between.setdefault(gap, []).append(cue)
+    opening = [
+        [cue for cue in between.get(number, ()) if _within_reach(cue, content)]
+        for number, content in enumerate(contents)
+    ]
+    found: list[Part | None] = []
+    for number, content in enumerate(contents):
+        taken = opening[number + 1] if number + 1 < len(contents) else []
+        behind = [cue for cue in between.get(number + 1, ()) if _within_reach(cue, content) and cue not in taken]
+        found.append(opening[number][-1] if opening[number] else next(iter(behind), None))
+    return found
+
+
+def _within_reach(cue: Part, content: Part) -> bool:
+    distance = max(content.start - cue.end, cue.start - content.end)
+    return cue.paragraph == content.paragraph and 0 <= distance <= CUE_REACH

@@ -1,0 +1,152 @@
+"""Where an article stands towards a sentence: its headline, or a claim that someone watches.
+
+The model reads the sentence beside the article's most relevant sentences, chosen from the whole article, rather than
+beside its first 512 pieces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from rasad.enrich.entities import ROUNDED
+from rasad.enrich.evidence import ranked, relevance
+from rasad.enrich.reading import Document, FieldText, documents
+from rasad.inference.bundle import BundleError
+from rasad.inference.decoding import softmax
+from rasad.inference.engine import Engine
+from rasad.inference.tokenization import Ints, SequenceTemplate, TokenizedText
+from rasad.messages import Span
+
+UNRELATED: Final = "unrelated"
+
+_MOST_EVIDENCE: Final = 3
+_CLOSE: Final = 0.5
+"""Sentences at least this share as relevant as the most relevant one count as deciding."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """A claim and the article to hold it against."""
+
+    claim: str
+    body: str
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StanceResult:
+    """`probs` has every label of the head, in its order; `evidence` are sentences of the article, in its order."""
+
+    label: str
+    probs: Mapping[str, float]
+    evidence: tuple[Span, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PairInput:
+    """What the model reads of a pair: `ids` with special pieces, and `evidence`, the sentences that decide."""
+
+    ids: Ints
+    evidence: tuple[Span, ...]
+
+
+class StanceModel:
+    """A stance bundle and one of its heads. Raises BundleError for a head that is missing or labels tokens."""
+
+    def __init__(self, engine: Engine, head: str | None = None) -> None:
+        self.engine = engine
+        self.head, self._layer = engine.bundle.head(head)
+        if self._layer.kind != "sequence":
+            raise BundleError(f"{engine.bundle.directory}: head {self.head!r} labels tokens, not sentence pairs")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The head's labels, in order."""
+        return self._layer.labels
+
+    def classify(self, pairs: Sequence[Pair]) -> list[StanceResult]:
+        """The stance of each article, title and body, towards its claim; one result a pair, in order."""
+        claims = self.engine.tokenizer.tokenize([pair.claim for pair in pairs])
+        read = documents(self.engine, [(pair.title, pair.body) for pair in pairs])
+        return self.classify_read([(claim, each.fields) for claim, each in zip(claims, read, strict=True)])
+
+    def classify_headlines(self, read: Sequence[Document]) -> list[StanceResult]:
+        """The stance of each body towards its own title. The documents must come from this bundle's tokenizer."""
+        return self.classify_read([(each.title.tokenized, (each.body,)) for each in read])
+
+    def classify_read(self, pairs: Sequence[tuple[TokenizedText, Sequence[FieldText]]]) -> list[StanceResult]:
+        """The same for texts that are tokenised already: claims, and the fields to hold each against."""
+        template, limit = self.engine.tokenizer.template, self.engine.bundle.manifest.max_tokens
+        inputs = [pair_input(claim, fields, template, limit) for claim, fields in pairs]
+        logits = self.engine.run([each.ids for each in inputs], [self.head], groups=range(len(inputs)))
+        return [
+            self._result(softmax(each[self.head], self._layer.temperature).tolist(), pair.evidence)
+            for each, pair in zip(logits, inputs, strict=True)
+        ]
+
+    def _result(self, probabilities: Sequence[float], evidence: tuple[Span, ...]) -> StanceResult:
+        probs = {label: round(value, ROUNDED) for label, value in zip(self.labels, probabilities, strict=True)}
+        label = self.labels[int(np.argmax(probabilities))]
+        return StanceResult(label=label, probs=probs, evidence=() if label == UNRELATED else evidence)
+
+
+def pair_input(
+    claim: TokenizedText, fields: Sequence[FieldText], template: SequenceTemplate, max_tokens: int
+) -> PairInput:
+    """Put a claim and as many relevant sentences as fit into one sequence of at most `max_tokens`.
+
+    Sentences are taken by relevance and stand in the article's order; among equally relevant ones the earlier are
+    taken first, so a claim that shares no word with the article is held against its beginning. A claim may fill half
+    of the sequence; a claim, or a first sentence, that is longer than its room is cut after a whole word.
+    """
+    room = max_tokens - template.pair_room
+    claim_ids = claim.ids[: _whole_words(claim, 0, len(claim.ids), room // 2)]
+    room -= len(claim_ids)
+    sentences = [(each, number) for each in fields for number in range(len(each.tokenized.sentences))]
+    scores = relevance(claim.text, [_text(each, number) for each, number in sentences])
+    taken: dict[int, tuple[int, int]] = {}
+    for index in ranked(scores):
+        each, number = sentences[index]
+        start, end = each.tokenized.sentence_pieces(number)
+        if end - start > room and not taken:
+            end = _whole_words(each.tokenized, start, end, room)
+        if start < end and end - start <= room:
+            taken[index] = (start, end)
+            room -= end - start
+    parts = [sentences[index][0].tokenized.ids[slice(*taken[index])] for index in sorted(taken)]
+    return PairInput(
+        ids=template.pair(claim_ids, np.concatenate([np.zeros(0, np.int64), *parts])),
+        evidence=tuple(_span(*sentences[index]) for index in _deciding(list(taken), scores)),
+    )
+
+
+def _deciding(taken: Sequence[int], scores: Sequence[float]) -> list[int]:
+    """Of the sentences taken, by relevance, the most relevant ones, in the article's order."""
+    if not taken:
+        return []
+    best = scores[taken[0]]
+    close = [index for index in taken[:_MOST_EVIDENCE] if scores[index] > 0 and scores[index] >= _CLOSE * best]
+    return sorted(close or taken[:1])
+
+
+def _whole_words(tokenized: TokenizedText, start: int, end: int, room: int) -> int:
+    """Where pieces `[start, end)` must stop to fit into `room`: after a word, or inside one that alone is longer."""
+    if end - start <= room:
+        return end
+    words = tokenized.word_starts
+    fitting = words[(words > start) & (words <= start + room)]
+    return int(fitting[-1]) if len(fitting) else start + room
+
+
+def _text(each: FieldText, sentence: int) -> str:
+    start, end = each.tokenized.sentences[sentence].tolist()
+    return each.tokenized.text[start:end]
+
+
+def _span(each: FieldText, sentence: int) -> Span:
+    start, end = each.tokenized.sentences[sentence].tolist()
+    return Span(field=each.field, start=start, end=end)

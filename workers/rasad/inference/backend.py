@@ -1,0 +1,102 @@
+"""What runs an encoder: one Protocol, and ONNX Runtime behind it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
+
+from rasad.inference.bundle import Bundle, BundleError
+
+Logits = npt.NDArray[np.float32]
+
+_LOAD_ERRORS: Final = (
+    runtime_errors.Fail,
+    runtime_errors.InvalidArgument,
+    runtime_errors.InvalidGraph,
+    runtime_errors.InvalidProtobuf,
+    runtime_errors.NotImplemented,
+    runtime_errors.RuntimeException,
+)
+
+
+class Backend(Protocol):
+    """Runs a padded batch through the encoder and the heads asked for."""
+
+    def run(
+        self, input_ids: npt.NDArray[np.int64], attention_mask: npt.NDArray[np.int64], heads: Sequence[str]
+    ) -> Mapping[str, Logits]:
+        """Logits by head name: `[batch, length, labels]` of a token head, `[batch, labels]` of a sequence head.
+
+        `input_ids` and `attention_mask` are `[batch, length]`; the mask is 1 on tokens, 0 on padding.
+        """
+        ...
+
+
+def available_cores() -> int:
+    """The cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class OnnxBackend:
+    """ONNX Runtime on the CPU.
+
+    `threads` is how many threads one operator may use; 0 stands for every core this process may run on. `graph` is
+    another graph with the same inputs and outputs, such as the fp32 one, to run in place of the bundle's. Raises
+    BundleError if the graph does not load or its inputs and outputs are not those that the manifest promises.
+    """
+
+    def __init__(self, bundle: Bundle, *, threads: int = 0, graph: Path | None = None) -> None:
+        path = graph or bundle.model
+        options = onnxruntime.SessionOptions()
+        # Left to itself ONNX Runtime counts the machine's cores and pins threads to them, allowed or not.
+        options.intra_op_num_threads = threads or available_cores()
+        # The graph is one chain: a second pool would only compete for the same cores.
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        # Batches differ in shape nearly every time, and a memory pattern is kept for each shape ever seen.
+        options.enable_mem_pattern = False
+        # Threads that spin between batches take the cores from tokenising, decoding and the broker's client.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except _LOAD_ERRORS as error:
+            raise BundleError(f"{path}: ONNX Runtime cannot load it: {error}") from error
+        self._wants_types = _check_graph(self._session, bundle, path)
+
+    def run(
+        self, input_ids: npt.NDArray[np.int64], attention_mask: npt.NDArray[np.int64], heads: Sequence[str]
+    ) -> Mapping[str, Logits]:
+        """See Backend.run. Only the heads asked for are computed."""
+        feed = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if self._wants_types:
+            feed["token_type_ids"] = np.zeros_like(input_ids)
+        outputs = self._session.run([f"logits_{name}" for name in heads], feed)
+        return dict(zip(heads, outputs, strict=True))
+
+
+def _check_graph(session: onnxruntime.InferenceSession, bundle: Bundle, path: Path) -> bool:
+    """Whether the graph wants token types; raises BundleError where it is not the graph of its manifest."""
+    inputs = {node.name for node in session.get_inputs()}
+    if not {"input_ids", "attention_mask"} <= inputs <= {"input_ids", "attention_mask", "token_type_ids"}:
+        raise BundleError(
+            f"{path}: its inputs are {', '.join(sorted(inputs))}; wanted are input_ids and attention_mask"
+        )
+    outputs = {node.name: node.shape for node in session.get_outputs()}
+    for name, head in bundle.manifest.heads.items():
+        shape = outputs.get(f"logits_{name}")
+        if shape is None:
+            raise BundleError(f"{path}: no output logits_{name}, though bundle.json has a head {name!r}")
+        rank = 3 if head.kind == "token" else 2
+        if len(shape) != rank:
+            raise BundleError(f"{path}: logits_{name} has {len(shape)} dimensions, a {head.kind} head has {rank}")
+        if isinstance(shape[-1], int) and shape[-1] != len(head.labels):
+            raise BundleError(f"{path}: logits_{name} gives {shape[-1]} labels, bundle.json lists {len(head.labels)}")
+    return "token_type_ids" in inputs
