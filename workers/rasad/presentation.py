@@ -1,0 +1,140 @@
+"""Events for the eye: a readable right-to-left view in a terminal.
+
+Arabic stands between isolates (U+2067 ... U+2069, Unicode Bidirectional Algorithm), so a terminal that knows the
+algorithm orders it rightly among Latin labels and numbers, and is aligned to the right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from rasad.messages import DeadLetter, EnrichedEvent, Entity, Mention, Outcome, Quote, Stance
+
+_TYPE_NAMES = {"PER": "people", "LOC": "places", "ORG": "organisations", "MISC": "other names"}
+_STYLES = {"PER": "bold cyan", "LOC": "bold green", "ORG": "bold magenta", "MISC": "bold yellow"}
+_LABEL_STYLES = {
+    "agree": "green",
+    "support": "green",
+    "disagree": "red",
+    "oppose": "red",
+    "discuss": "yellow",
+    "unrelated": "dim",
+}
+_ENTITIES_SHOWN = 12
+
+
+def isolated(text: str) -> str:
+    """`text` as one right-to-left unit within whatever stands around it."""
+    return f"\u2067{text}\u2069"
+
+
+def headline(event: EnrichedEvent) -> Text:
+    """The title, or the beginning of the body where there is none."""
+    text = event.article.title.strip() or event.article.body.strip()[:90]
+    return Text(isolated(text), style="bold", justify="right")
+
+
+def entity_rows(entities: Iterable[Entity]) -> Table:
+    """One line a type: its entities by salience, each with its number of mentions."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(justify="right", ratio=1)
+    listed = list(entities)
+    for type_, name in _TYPE_NAMES.items():
+        chosen = sorted((e for e in listed if e.type == type_), key=lambda e: (-e.salience, e.canonical))
+        if not chosen:
+            continue
+        line = Text("، ".join(_counted(e) for e in chosen[:_ENTITIES_SHOWN]), style=_STYLES[type_])
+        if len(chosen) > _ENTITIES_SHOWN:
+            line.append(f" +{len(chosen) - _ENTITIES_SHOWN}", style="dim")
+        table.add_row(name, line)
+    return table
+
+
+def _counted(entity: Entity) -> str:
+    name = isolated(entity.canonical)
+    return f"{name} ×{entity.mention_count}" if entity.mention_count > 1 else name
+
+
+def stance_line(stance: Stance) -> Text:
+    """What a stance says: label, its probability, and about what."""
+    line = Text()
+    line.append(f"{stance.kind:<9}", style="dim")
+    line.append(stance.label, style=_LABEL_STYLES[stance.label])
+    line.append(f" {stance.probs.get(stance.label, 0.0):.2f}", style="dim")
+    if stance.kind == "headline":
+        return line
+    holder = f"{isolated(stance.holder.text)} → " if stance.holder else ""
+    line.append(f"  {holder}{isolated(stance.target.text)}")
+    return line
+
+
+def highlighted(text: str, mentions: Sequence[Mention]) -> Text:
+    """A field with its mentions coloured by type."""
+    shown = Text(text, justify="right")
+    for mention in mentions:
+        shown.stylize(_STYLES[mention.type], mention.start, mention.end)
+    return shown
+
+
+def quote_line(quote: Quote, text: str) -> Text:
+    """Who said it, with which word, and what."""
+    line = Text(justify="right")
+    line.append(isolated(quote.speaker or "؟"), style="cyan")
+    line.append(f" ({isolated(quote.cue)})" if quote.cue else "", style="dim")
+    line.append(": ")
+    mark = '"' if quote.kind == "direct" else ""
+    line.append(isolated(f"{mark}{text[quote.start : quote.end]}{mark}"))
+    return line
+
+
+def brief(event: EnrichedEvent) -> RenderableType:
+    """A few lines: headline, entities by type, stance of the body towards the headline, milliseconds."""
+    footer = Text(style="dim")
+    footer.append(f"{event.article.tokens_total} tokens, {event.article.windows} windows")
+    if "elapsed_ms" in event.run:
+        footer.append(f", {float(event.run['elapsed_ms']):.0f} ms")
+    stances = [stance_line(stance) for stance in event.stances]
+    return Group(Rule(style="dim"), headline(event), entity_rows(event.entities), *stances, footer)
+
+
+def full(event: EnrichedEvent) -> RenderableType:
+    """The whole article with its mentions coloured, then entities, quotes and stances."""
+    texts = {"title": event.article.title, "body": event.article.body}
+    parts: list[RenderableType] = [Rule(style="dim")]
+    for field in ("title", "body"):
+        mentions = [m for m in event.mentions if m.field == field]
+        if texts[field].strip():
+            parts.append(Padding(highlighted(texts[field], mentions), (0, 0, 1, 0)))
+    parts.append(entity_rows(event.entities))
+    if event.quotes:
+        parts.append(Text("\nquotes", style="dim"))
+        parts.extend(quote_line(quote, texts[quote.field]) for quote in event.quotes)
+    if event.stances:
+        parts.append(Text("\nstances", style="dim"))
+        parts.extend(stance_line(stance) for stance in event.stances)
+    return Group(*parts)
+
+
+def dead_letter(letter: DeadLetter) -> RenderableType:
+    """Where a record came from, and what is wrong with it."""
+    line = Text()
+    line.append("dead letter ", style="bold red")
+    line.append(f"{letter.reason}", style="red")
+    line.append(f"  {letter.record.topic}#{letter.record.offset}  ", style="dim")
+    line.append(letter.detail)
+    return Group(Rule(style="dim"), line)
+
+
+def show(console: Console, outcome: Outcome, *, whole: bool = False) -> None:
+    """Print one outcome; `whole` shows an event's text too."""
+    if isinstance(outcome, DeadLetter):
+        console.print(dead_letter(outcome))
+    else:
+        console.print(full(outcome) if whole else brief(outcome))
