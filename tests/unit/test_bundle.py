@@ -189,3 +189,19 @@ def test_the_shipped_graph_must_have_the_heads_of_its_manifest(ner_bundle: Bundl
 def test_a_graph_that_does_not_load_is_named(directory: Path) -> None:
     with pytest.raises(BundleError, match="ONNX Runtime cannot load it"):
         OnnxBackend(load_bundle(directory, task="ner"), threads=1)
+
+
+def test_a_shipped_graph_that_was_cut_short_is_named(directory: Path, ner_bundle: Bundle) -> None:
+    whole = ner_bundle.model.read_bytes()
+    rewrite(directory, "model.onnx", whole[: len(whole) // 2])
+    with pytest.raises(BundleError, match="not an ONNX model, or a damaged one"):
+        load_bundle(directory, task="ner")
+
+
+def test_another_graph_must_be_there_and_fit(directory: Path, ner_bundle: Bundle) -> None:
+    with pytest.raises(BundleError, match="ONNX Runtime cannot load it"):
+        OnnxBackend(ner_bundle, threads=1, graph=directory / "absent.onnx")
+
+
+def test_a_bundle_may_be_loaded_for_whatever_task_it_has(directory: Path) -> None:
+    assert load_bundle(directory, task=None).manifest.task == "ner"

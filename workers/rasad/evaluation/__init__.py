@@ -1,0 +1,1 @@
+"""Measuring bundles on labelled corpora: readers, scores and reports."""
