@@ -1,6 +1,6 @@
 """Bundles out of any Hugging Face token- or sequence-classification model.
 
-Needs the `training` extra (torch, onnx, onnx-ir), imported where it is used. Only safetensors weights are read and no
+Needs the `training` extra (torch, onnx), imported where it is used. Only safetensors weights are read and no
 code of a model is ever run.
 
 The graph speaks Rasad's labels: label columns that mean the same (`B-GPE` and `B-LOC`, `S-PER` and `B-PER`) become one
@@ -15,6 +15,7 @@ import importlib.util
 import inspect
 import re
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,8 +78,8 @@ _OPENING: Final = frozenset("BSU")
 
 _REMOTE_CODE: Final = "has auto_map, so the model wants to run code of its own; Rasad never does that"
 
-_SHADE: Final = 1e-3
-"""By how much a label that only may begin a name scores below the same label inside one, in IO and IOB1 schemes."""
+SHADE: Final = 1e-3
+"""By how much the beginning of a name scores below its inside where a model does not tell the two apart."""
 
 _NO_LIMIT: Final = 1_000_000
 """Tokenizers without a limit of their own give a far larger number."""
@@ -93,11 +94,15 @@ class ConversionError(BundleError):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A label of the bundle: the model's labels whose probabilities it adds up, less `shade` on its score."""
+    """A label of the bundle: the model's labels whose probabilities it adds up.
+
+    It scores at least as high as `fallback` together, less SHADE: a name may then begin with such a label, while one
+    that goes on prefers it.
+    """
 
     label: str
     sources: tuple[int, ...]
-    shade: float = 0.0
+    fallback: tuple[int, ...] = ()
 
 
 def token_columns(
@@ -120,38 +125,35 @@ def token_columns(
     known = [each for each in parsed if each is not None]
     kinds = {kind for _, kind in known}
     fine = {"GPE", "NORP"} <= kinds
-    types = NEWS_TYPES if fine else FOUR_TYPES
-    sources: dict[str, list[int]] = {OUTSIDE: []}
-    shaded: set[str] = set()
+    sources: dict[str, list[int]] = defaultdict(list)
+    fallback: dict[str, list[int]] = defaultdict(list)
     for index, (prefix, kind) in enumerate(known):
         folded = kind if fine else _FOLDED.get(kind, kind)
         if folded == OUTSIDE:
             sources[OUTSIDE].append(index)
-            continue
-        opens, plain = prefix in _OPENING, prefix == ""
-        for position, wanted in (("B", opens or plain), ("I", not opens)):
-            if wanted:
-                sources.setdefault(f"{position}-{folded}", []).append(index)
-        shaded |= {f"B-{folded}"} if plain else set()
-    if scheme == "iob1":
-        for kind in types:
-            inside = sources.get(f"I-{kind}", [])
-            sources[f"B-{kind}"] = list(dict.fromkeys([*sources.get(f"B-{kind}", []), *inside]))
-    lacking = [label for label in sources if label.startswith("I-") and not sources.get(f"B-{label[2:]}")]
-    if lacking:
-        raise ConversionError(
-            f"label {lacking[0]} has no {lacking[0].replace('I-', 'B-')} beside it; if the model was trained in the "
-            "IOB1 scheme, where I- may begin a name, convert it with --scheme iob1"
-        )
-    if not sources[OUTSIDE] or len(sources) == 1:
-        raise ConversionError(f"labels {', '.join(labels)} have no O, or nothing but O: this is no NER model")
+        elif prefix in _OPENING:
+            sources[f"B-{folded}"].append(index)
+        else:
+            sources[f"I-{folded}"].append(index)
+            if not prefix or scheme == "iob1":
+                fallback[f"B-{folded}"].append(index)
+    for label in list(sources):
+        opening = f"B-{label[2:]}"
+        if label.startswith("I-") and opening not in sources and opening not in fallback:
+            raise ConversionError(
+                f"label {label} has no {opening} beside it; if the model was trained in the IOB1 scheme, where I- may "
+                "begin a name, convert it with --scheme iob1"
+            )
+    types = NEWS_TYPES if fine else FOUR_TYPES
     ordered = [OUTSIDE, *(f"{position}-{kind}" for kind in types for position in "BI")]
-    iob1 = scheme == "iob1"
-    return tuple(
-        Column(label, tuple(sources[label]), _SHADE if label in shaded or (iob1 and label.startswith("B-")) else 0.0)
+    columns = tuple(
+        Column(label, tuple(sources.get(label, ())), tuple(fallback.get(label, ())))
         for label in ordered
-        if sources.get(label)
+        if label in sources or label in fallback
     )
+    if OUTSIDE not in sources or len(columns) == 1:
+        raise ConversionError(f"labels {', '.join(labels)} have no O, or nothing but O: this is no NER model")
+    return columns
 
 
 def _parse(label: str, renamed: Mapping[str, str]) -> tuple[str, str] | None:
@@ -243,7 +245,7 @@ def convert(
 
 
 def _require_extra() -> None:
-    for name in ("torch", "safetensors", "onnx", "onnx_ir"):
+    for name in ("torch", "safetensors", "onnx"):
         if importlib.util.find_spec(name) is None:
             raise ConversionError(f"converting a model needs {name}: pip install 'rasad[training]'")
 
@@ -267,7 +269,7 @@ def _load(source: str, task: Task | None, labels: Mapping[str, str], scheme: Sch
     if not tokenizer.is_fast:
         raise ConversionError(f"{source}: has no fast tokenizer (tokenizer.json), and Rasad needs its offsets")
     family = AutoModelForTokenClassification if chosen == "ner" else AutoModelForSequenceClassification
-    model = _loaded(
+    model, read = _loaded(
         source,
         lambda: family.from_pretrained(
             source,
@@ -276,8 +278,14 @@ def _load(source: str, task: Task | None, labels: Mapping[str, str], scheme: Sch
             use_safetensors=True,
             attn_implementation="eager",
             dtype=torch.float32,
+            output_loading_info=True,
         ),
     )
+    if missing := sorted(read["missing_keys"]):
+        raise ConversionError(
+            f"{source}: its weights lack {', '.join(missing[:3])}, which would be random; fine-tune the model for the "
+            f"{chosen} task first"
+        )
     return _Subject(source, chosen, columns, config, tokenizer, model.eval())
 
 
@@ -306,9 +314,11 @@ def _refuse_unsafe(source: str | Path) -> None:
 
 
 def _loaded(source: str, load: Callable[[], Loaded]) -> Loaded:
+    from safetensors import SafetensorError
+
     try:
         return load()
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConversionError(f"{source}: transformers cannot load it: {reason}") from error
 
@@ -321,8 +331,8 @@ def _task_of(source: str, config: PretrainedConfig) -> Task:
             return "stance"
     named = ", ".join(config.architectures or ["none named"])
     raise ConversionError(
-        f"{source}: its architecture ({named}) classifies neither tokens nor sequences, and conversion cannot make up a "
-        "head; fine-tune the model first"
+        f"{source}: its architecture ({named}) classifies neither tokens nor sequences, and conversion cannot make up "
+        "a head; fine-tune the model first"
     )
 
 
@@ -374,7 +384,15 @@ def _graph(subject: _Subject) -> torch.nn.Module:
     separator = subject.separator
     wants_types = "token_type_ids" in inspect.signature(subject.model.forward).parameters
     typed = separator is not None and wants_types and (getattr(subject.config, "type_vocab_size", None) or 0) > 1
-    parts = [(torch.tensor(column.sources), column.shade) for column in subject.columns]
+
+    def total(logits: torch.Tensor, labels: Sequence[int]) -> torch.Tensor:
+        return torch.logsumexp(logits.index_select(-1, torch.tensor(labels)), dim=-1, keepdim=True)
+
+    def score(logits: torch.Tensor, column: Column) -> torch.Tensor:
+        if not column.fallback:
+            return total(logits, column.sources)
+        least = total(logits, column.fallback) - SHADE
+        return torch.maximum(total(logits, column.sources), least) if column.sources else least
 
     class Graph(torch.nn.Module):  # type: ignore[misc]  # torch need not be there when types are checked
         def __init__(self) -> None:
@@ -387,11 +405,7 @@ def _graph(subject: _Subject) -> torch.nn.Module:
                 closing = (input_ids == separator).long()
                 inputs["token_type_ids"] = ((closing.cumsum(1) - closing) > 0).long()
             logits = self.model(**inputs).logits
-            scores = [
-                torch.logsumexp(logits.index_select(-1, sources), dim=-1, keepdim=True) - shade
-                for sources, shade in parts
-            ]
-            return torch.cat(scores, dim=-1)
+            return torch.cat([score(logits, column) for column in subject.columns], dim=-1)
 
     return Graph().eval()
 
@@ -453,8 +467,8 @@ def _write_rest(subject: _Subject, directory: Path, *, max_tokens: int, licence:
     kind = "token" if subject.task == "ner" else "sequence"
     (directory / "README.md").write_text(
         f"# {name}\n\nConverted by Rasad from `{name}`, a {subject.config.model_type} model, to int8 ONNX at opset "
-        f"{OPSET}. Task: {subject.task}. Labels: {', '.join(labels)}.\nIts training data, figures and licence are those "
-        "of the original.\n",
+        f"{OPSET}.\nTask: {subject.task}. Labels: {', '.join(labels)}.\n"
+        "Its training data, figures and licence are those of the original.\n",
         encoding="utf-8",
     )
     files = ("config.json", "model.onnx", "tokenizer.json")

@@ -1,20 +1,23 @@
-"""Smaller graphs: int8 weights with activations scaled row by row, and int8 embedding tables.
+"""Smaller and faster graphs: int8 matrix products with activations scaled row by row, and int8 embedding tables.
 
-Per-tensor dynamic quantisation (`quantize_dynamic`) has two faults for this use: a sequence's logits depend on what
-shares its batch, and its U8S8 kernels saturate on processors without VNNI. `MatMulNBits` at accuracy level 4 scales
-the activations of every row by blocks instead. An embedding table is kept as int8 with a scale a row.
+Per-tensor dynamic quantisation (`quantize_dynamic`) has two faults for this use. A sequence's logits depend on what
+shares its batch; here every row of activations has its own scale, and int32 sums are exact, so logits are the same
+bits in any batch and under any padding. And ONNX Runtime's U8S8 kernels add pairs of products in 16 bits on processors
+without VNNI, which saturates: 2 * 255 * 127 is past 32,767. Weights within 63 cannot reach it, so every processor
+computes the same sums. Plain ONNX operators of opset 17, nothing of a vendor's.
 
-Needs `onnx` and `onnx-ir`, which the `training` extra brings; both are imported by the functions that use them, so
-that running a bundle does not need them.
+Needs `onnx`, which the `training` extra brings; it is imported by the functions that use it, so that running a bundle
+does not need it.
 """
 
 from __future__ import annotations
 
-import logging
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import numpy.typing as npt
 
 if TYPE_CHECKING:
     import onnx
@@ -24,6 +27,105 @@ SMALLEST_TABLE: Final = 1 << 20
 
 SMALLEST_WIDTH: Final = 64
 """Matrices with fewer columns are output layers: they are small, they decide, and they stay in fp32."""
+
+LARGEST_WEIGHT: Final = 63
+"""Magnitude of the largest int8 weight (see the module)."""
+
+_CLIPPING: Final = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75)
+"""Shares of a column's largest weight that its scale may cover; the one with the least squared error is taken."""
+
+
+def quantised_columns(
+    weights: npt.NDArray[np.float32],
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
+    """Int8 weights and a scale a column: `[rows, columns]` to the same shape, and `[columns]`."""
+    largest = np.maximum(np.abs(weights).max(axis=0), 1e-12)
+    best_scale = largest / LARGEST_WEIGHT
+    best_error = np.full(weights.shape[1], np.inf)
+    for share in _CLIPPING:
+        scale = share * largest / LARGEST_WEIGHT
+        rounded = np.clip(np.round(weights / scale), -LARGEST_WEIGHT, LARGEST_WEIGHT)
+        error = np.square(rounded * scale - weights).sum(axis=0)
+        better = error < best_error
+        best_error = np.where(better, error, best_error)
+        best_scale = np.where(better, scale, best_scale)
+    rounded = np.clip(np.round(weights / best_scale), -LARGEST_WEIGHT, LARGEST_WEIGHT)
+    return rounded.astype(np.int8), best_scale.astype(np.float32)
+
+
+@dataclass(slots=True)
+class _Rewriting:
+    """A graph's nodes as they are rewritten; a tensor that several products read is quantised once."""
+
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    rows: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    def add(self, operator: str, inputs: list[str], output: str, **attributes: int | list[int]) -> str:
+        """Append a node that makes `output`; gives that name."""
+        from onnx import helper
+
+        self.nodes.append(helper.make_node(operator, inputs, [output], name=output, **attributes))
+        return output
+
+    def quantised_rows(self, name: str) -> tuple[str, str]:
+        """Names of `name` as uint8 around 128, and of its scale a row."""
+        from onnx import TensorProto
+
+        if name not in self.rows:
+            largest = self.add("ReduceMax", [self.add("Abs", [name], f"{name}/abs")], f"{name}/max", axes=[-1])
+            bounded = self.add("Max", [largest, "int8/least"], f"{name}/bounded")
+            scale = self.add("Mul", [bounded, "int8/step"], f"{name}/scale")
+            steps = self.add("Round", [self.add("Div", [name, scale], f"{name}/divided")], f"{name}/rounded")
+            shifted = self.add("Add", [steps, "int8/middle"], f"{name}/shifted")
+            self.rows[name] = self.add("Cast", [shifted], f"{name}/uint8", to=TensorProto.UINT8), scale
+        return self.rows[name]
+
+    def product(self, activations: str, weights: str, output: str) -> None:
+        """`output` as the product of `activations` and the int8 `weights`."""
+        from onnx import TensorProto
+
+        rows, scale = self.quantised_rows(activations)
+        exact = self.add("MatMulInteger", [rows, f"{weights}/int8", "int8/zero_point"], f"{output}/int32")
+        real = self.add("Cast", [exact], f"{output}/float", to=TensorProto.FLOAT)
+        self.add("Mul", [self.add("Mul", [real, scale], f"{output}/rows"), f"{weights}/scale"], output)
+
+
+def quantise_products(model: onnx.ModelProto) -> None:
+    """Compute every product by a constant matrix of SMALLEST_WIDTH columns or more in int8."""
+    from onnx import TensorProto, numpy_helper
+
+    graph = model.graph
+    matrices = {
+        tensor.name: tensor
+        for tensor in graph.initializer
+        if tensor.data_type == TensorProto.FLOAT and len(tensor.dims) == 2 and tensor.dims[1] >= SMALLEST_WIDTH
+    }
+    rewriting = _Rewriting()
+    replaced: set[str] = set()
+    for node in graph.node:
+        if node.op_type == "MatMul" and node.input[1] in matrices:
+            rewriting.product(node.input[0], node.input[1], node.output[0])
+            replaced.add(node.input[1])
+        else:
+            rewriting.nodes.append(node)
+    if not replaced:
+        return
+    kept = [tensor for tensor in graph.initializer if tensor.name not in replaced]
+    constants = {
+        "int8/least": np.float32(1e-9),
+        "int8/step": np.float32(1 / 127),
+        "int8/middle": np.float32(128),
+        "int8/zero_point": np.uint8(128),
+    }
+    kept.extend(numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items())
+    for name in sorted(replaced):
+        rounded, scale = quantised_columns(numpy_helper.to_array(matrices[name]))
+        kept.append(numpy_helper.from_array(rounded, f"{name}/int8"))
+        kept.append(numpy_helper.from_array(scale, f"{name}/scale"))
+    del graph.node[:]
+    graph.node.extend(rewriting.nodes)
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
 
 
 def shrink_embeddings(model: onnx.ModelProto, *, smallest: int = SMALLEST_TABLE) -> None:
@@ -69,23 +171,11 @@ def _gathers_rows(node: onnx.NodeProto) -> bool:
     return node.op_type == "Gather" and all(each.i == 0 for each in node.attribute if each.name == "axis")
 
 
-def quantise(fp32: Path, path: Path, *, bits: int = 8, block: int = 64) -> None:
-    """Write the graph of `fp32` to `path` with weights of `bits`, `block` of them to a scale (see the module)."""
+def quantise(fp32: Path, path: Path) -> None:
+    """Write the graph of `fp32` to `path` in int8 (see the module)."""
     import onnx
-    from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantConfig, MatMulNBitsQuantizer
 
-    # It tells of every node, at a level of its own choosing.
-    logging.getLogger("onnxruntime.quantization.matmul_nbits_quantizer").setLevel(logging.WARNING)
     model = onnx.load(fp32)
-    weights = {tensor.name: tensor.dims for tensor in model.graph.initializer}
-    small = [
-        node.name
-        for node in model.graph.node
-        if node.op_type == "MatMul" and node.input[1] in weights and weights[node.input[1]][-1] < SMALLEST_WIDTH
-    ]
-    config = DefaultWeightOnlyQuantConfig(block_size=block, is_symmetric=True, accuracy_level=4, bits=bits)
-    quantizer = MatMulNBitsQuantizer(model, algo_config=config, nodes_to_exclude=small)
-    quantizer.process()
-    quantised = quantizer.model.model
-    shrink_embeddings(quantised)
-    onnx.save(quantised, path)
+    quantise_products(model)
+    shrink_embeddings(model)
+    onnx.save(model, path)

@@ -1,0 +1,62 @@
+"""Training from base weights to an event, end to end, on corpora of a few sentences."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rasad.enrich.enricher import Enricher
+from rasad.messages import EnrichedEvent, Record
+from tests.training.tiny_corpora import sentence, write_corpora
+
+pytestmark = [pytest.mark.training, pytest.mark.timeout(900)]
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(module: str, *arguments: object) -> None:
+    command = [sys.executable, "-m", f"training.{module}", *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def keep_layers(folder: Path, count: int) -> None:
+    """Leave the first layers of an encoder directory, so that the test takes minutes."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config["num_hidden_layers"] = count
+    path.write_text(json.dumps(config))
+
+
+def test_from_base_weights_to_an_event(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    write_corpora(data)
+    raw = sorted((data / "raw").iterdir())
+    run("base_weights", tmp_path / "base")
+    run("vocabulary", tmp_path / "base", tmp_path / "pruned", *raw, "--minimum", 1)
+    keep_layers(tmp_path / "pruned", 2)
+    run("pretrain", tmp_path / "pruned", tmp_path / "encoder", *raw, "--minutes", 0.1, "--rows", 8)
+    log = [json.loads(line) for line in (tmp_path / "encoder" / "log.jsonl").open()]
+    assert log[-1]["loss"] < log[0]["loss"] or len(log) == 1
+    passes = {
+        "ner": "news=6,anercorp=1,aqmar=0.1,panx=0.05,wojood=0.05",
+        "stance": "news=2,ans=1,ans_article=1,unifiedfc=1,nli=1,target=1",
+    }
+    for task in ("ner", "stance"):
+        run(f"finetune_{task}", tmp_path / "encoder", data, tmp_path / task, "--rounds", 2, "--passes", passes[task])
+        run("export", task, tmp_path / task, tmp_path / f"{task}-graph")
+        graph = tmp_path / f"{task}-graph" / "model.onnx"
+        run("bundle", task, tmp_path / task, graph, tmp_path / "bundles" / task)
+        run("calibrate", task, tmp_path / "bundles" / task, data, tmp_path / f"{task}.json")
+        chosen = json.loads((tmp_path / f"{task}.json").read_text())
+        assert 0.5 <= chosen["temperatures"]["news"] <= 4
+
+    enricher = Enricher.open(ner=tmp_path / "bundles/ner", stance=tmp_path / "bundles/stance")
+    text = "\n\n".join((sentence(0), sentence(1)))
+    (event,) = enricher.enrich([Record(value=text.encode())])
+    assert isinstance(event, EnrichedEvent)
+    assert "كريم منصور" in {mention.surface for mention in event.mentions if mention.type == "PER"}

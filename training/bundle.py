@@ -1,0 +1,129 @@
+"""Assemble a bundle: graph, tokenizer, configuration, manifest with hashes, and the model card."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+BASE = {
+    "name": "multilingual-e5-small",
+    "licence": "MIT",
+    "note": "12 layers, 384 hidden; the layers and the pruned embedding table start from it",
+}
+RAW = [
+    {"name": "ANT corpus v2.1, multi-source part", "licence": "ANT citation licence", "use": "masked language model"},
+    {"name": "ANT corpus, Jawhara FM part", "licence": "ANT citation licence, Apache-2.0 file", "use": "masked LM"},
+    {"name": "Egyptian newspapers of 2013", "licence": "Apache-2.0 repository", "use": "masked language model"},
+]
+NEWS = {"name": "Rasad news labels", "licence": "CC BY 4.0 (labels)"}
+TRAINING_DATA: dict[str, list[dict[str, str]]] = {
+    "ner": [
+        NEWS,
+        {"name": "ANERcorp, CAMeL Lab split, train", "licence": "CC BY-SA 4.0"},
+        {"name": "AQMAR, train", "licence": "CC BY-SA 3.0"},
+        {"name": "PAN-X (WikiANN) Arabic, train", "licence": "CC BY-SA"},
+        {"name": "Wojood public sample, train", "licence": "MIT"},
+    ],
+    "stance": [
+        NEWS,
+        {"name": "ANS (Arabic News Stance), train, and its article-level derivation", "licence": "Apache-2.0"},
+        {"name": "UnifiedFC, train", "licence": "none stated"},
+        {"name": "ArabicStanceX, train", "licence": "CC BY 4.0"},
+        {"name": "NLI arbTEDS pairs, train", "licence": "none stated"},
+    ],
+}
+WEIGHTS_LICENCE = "CC BY-SA 4.0"
+"""What the ShareAlike corpora among the training data ask of weights trained on them; the base model is MIT."""
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def manifest(
+    task: str,
+    heads: dict[str, list[str]],
+    folder: Path,
+    *,
+    max_tokens: int,
+    temperatures: dict[str, float],
+    thresholds: dict[str, float],
+    metrics: dict[str, Any],
+) -> dict[str, Any]:
+    """`bundle.json` of the files in `folder`."""
+    kind = "token" if task == "ner" else "sequence"
+    return {
+        "format": 1,
+        "name": f"rasad-{task}",
+        "version": "1",
+        "task": task,
+        "default_head": "news",
+        "max_tokens": max_tokens,
+        "heads": {
+            name: {"kind": kind, "labels": labels, "temperature": temperatures.get(name, 1.0)}
+            for name, labels in heads.items()
+        },
+        "files": {name: sha256(folder / name) for name in ("config.json", "model.onnx", "tokenizer.json")},
+        "pooling": "word-mean",
+        "batch_invariant": True,
+        "thresholds": thresholds,
+        "licence": WEIGHTS_LICENCE,
+        "base_model": BASE,
+        "training_data": [*RAW, *TRAINING_DATA[task]],
+        "metrics": metrics,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("task", choices=("ner", "stance"))
+    parser.add_argument("model", type=Path, help="directory written by training.finetune_ner or finetune_stance")
+    parser.add_argument("graph", type=Path, help="model.onnx written by training.export")
+    parser.add_argument("out", type=Path, help="bundle directory to write")
+    parser.add_argument("--max-tokens", type=int, default=None, help="pieces a sequence (default: 256 ner, 192 stance)")
+    parser.add_argument("--calibration", type=Path, help="JSON with temperatures and thresholds")
+    arguments = parser.parse_args()
+    out: Path = arguments.out
+    out.mkdir(parents=True, exist_ok=True)
+    config = json.loads((arguments.model / "config.json").read_text())
+    keep = [
+        "model_type",
+        "hidden_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "intermediate_size",
+        "vocab_size",
+        "hidden_act",
+        "max_position_embeddings",
+        "type_vocab_size",
+        "layer_norm_eps",
+        "pad_token_id",
+    ]
+    heads = json.loads((arguments.model / "heads.json").read_text())
+    written = {key: config[key] for key in keep if key in config}
+    written["architectures"] = ["BertForTokenClassification" if arguments.task == "ner" else "BertModel"]
+    written["id2label"] = {str(index): label for index, label in enumerate(heads["news"])}
+    written["label2id"] = {label: index for index, label in enumerate(heads["news"])}
+    (out / "config.json").write_text(json.dumps(written, ensure_ascii=False, indent=1) + "\n")
+    (out / "tokenizer.json").write_bytes((arguments.model / "tokenizer.json").read_bytes())
+    (out / "model.onnx").write_bytes(arguments.graph.read_bytes())
+    calibration = json.loads(arguments.calibration.read_text()) if arguments.calibration else {}
+    made = manifest(
+        arguments.task,
+        heads,
+        out,
+        max_tokens=arguments.max_tokens or (256 if arguments.task == "ner" else 192),
+        temperatures=calibration.get("temperatures", {}),
+        thresholds=calibration.get("thresholds", {}),
+        metrics=calibration.get("metrics", {}),
+    )
+    (out / "bundle.json").write_text(json.dumps(made, ensure_ascii=False, indent=1) + "\n")
+    print(f"{out}: {sum(p.stat().st_size for p in out.iterdir()) / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()

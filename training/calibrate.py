@@ -1,0 +1,137 @@
+"""Temperatures and thresholds of a bundle, chosen on dev sets with the int8 graph as it ships.
+
+A head's temperature minimises the negative log-likelihood of its dev labels (Guo et al., "On Calibration of Modern
+Neural Networks", 2017). The threshold of entity stances is the lowest that keeps dev precision at 60 or more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rasad.enrich.enricher import Enricher
+from rasad.enrich.reading import documents, score_words
+from rasad.enrich.stance import StanceModel
+from rasad.evaluation.attribution import entity_stance_result
+from rasad.evaluation.corpora import read_jsonl
+from rasad.evaluation.stance import news_claims, stance_records
+from rasad.inference.bundle import load_bundle
+from rasad.inference.engine import Engine
+from rasad.messages import RawArticle
+from training.finetune_stance import HEADS
+from training.tagging import LAYERS, news_document
+
+Logits = npt.NDArray[np.float32]
+THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+GRID = np.round(np.arange(0.5, 4.01, 0.05), 2)
+
+
+def best_temperature(logits: Logits, labels: npt.NDArray[np.int64]) -> float:
+    """The grid's temperature with the lowest mean negative log-likelihood; `[items, labels]` and `[items]`."""
+
+    def loss(temperature: float) -> float:
+        scaled = logits.astype(np.float64) / temperature
+        scaled -= scaled.max(axis=1, keepdims=True)
+        log_sum = np.log(np.exp(scaled).sum(axis=1))
+        return float((log_sum - scaled[np.arange(len(labels)), labels]).mean())
+
+    return float(min(GRID, key=loss))
+
+
+def ner_temperatures(engine: Engine, articles: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """A temperature for each head that the news labels speak of."""
+    heads = [name for name in ("news", "quotes", "stance_evidence", "stance_roles") if name in LAYERS]
+    read = documents(engine, [(article["title"], article["body"]) for article in articles])
+    scored = score_words(engine, read, heads)
+    logits: dict[str, list[Logits]] = {name: [] for name in heads}
+    labels: dict[str, list[int]] = {name: [] for name in heads}
+    for article, fields in zip(articles, scored, strict=True):
+        units = news_document(article).units
+        for name in heads:
+            values = np.concatenate([field.scores[name] for field in fields])
+            gold = [label for unit in units for label in unit.labels[name]]
+            if len(gold) == len(values):
+                logits[name].append(values)
+                labels[name].extend(gold)
+    found = {}
+    for name in heads:
+        gold_array = np.array(labels[name])
+        kept = gold_array >= 0
+        found[name] = best_temperature(np.concatenate(logits[name])[kept], gold_array[kept])
+    return found
+
+
+def stance_temperatures(engine: Engine, data: Path) -> dict[str, float]:
+    """A temperature for each head that has a dev set."""
+    sets = {"news": list(news_claims(data / "news/dev.jsonl", random.Random(0), 1))}
+    for head, folder in (("ans", "ans"), ("unifiedfc", "unifiedfc"), ("nli", "nli_arbteds")):
+        path = data / "stance" / folder / "dev.jsonl.zst"
+        if path.exists():
+            sets[head] = list(stance_records(path))
+    found = {}
+    for head, records in sets.items():
+        model = StanceModel(engine, head)
+        results = model.classify([each.pair for each in records])
+        probabilities = np.array([[max(result.probs[label], 1e-4) for label in HEADS[head]] for result in results])
+        gold = np.array([HEADS[head].index(each.label) for each in records])
+        found[head] = best_temperature(np.log(probabilities).astype(np.float32), gold)
+    return found
+
+
+def with_threshold(bundle: Path, folder: Path, threshold: float) -> Path:
+    """A copy of `bundle` in `folder` with another threshold for entity stances."""
+    folder.mkdir(exist_ok=True)
+    for path in bundle.iterdir():
+        if path.name != "bundle.json":
+            (folder / path.name).write_bytes(path.read_bytes())
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    manifest["thresholds"]["entity_stance"] = threshold
+    (folder / "bundle.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def entity_stance_threshold(bundle: Path, stance: Path, articles: Sequence[dict[str, Any]], precision: float) -> float:
+    """The lowest threshold at which entity stances on `articles` are at least `precision` percent right; else 0.95."""
+    raw = [RawArticle(id=a["id"], title=a["title"], body=a["body"]) for a in articles]
+    for threshold in THRESHOLDS:
+        with tempfile.TemporaryDirectory() as folder:
+            enricher = Enricher.open(ner=with_threshold(bundle, Path(folder), threshold), stance=stance)
+        result = entity_stance_result(articles, enricher.annotate(raw)).whole
+        print(f"entity stances at {threshold}: P {result.precision:.1f} R {result.recall:.1f}", flush=True)
+        if result.precision >= precision:
+            return threshold
+    return 0.95
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("task", choices=("ner", "stance"))
+    parser.add_argument("bundle", type=Path, help="bundle directory, with temperatures of 1")
+    parser.add_argument("data", type=Path, help="folder of the corpora")
+    parser.add_argument("out", type=Path, help="JSON file to write")
+    parser.add_argument("--stance", type=Path, help="stance bundle: also choose the threshold of entity stances")
+    arguments = parser.parse_args()
+    engine = Engine.open(load_bundle(arguments.bundle, task=arguments.task))
+    found: dict[str, Any] = {"thresholds": {}}
+    if arguments.task == "ner":
+        articles = list(read_jsonl(arguments.data / "news/dev.jsonl"))
+        found["temperatures"] = ner_temperatures(engine, articles)
+        if arguments.stance:
+            chosen = entity_stance_threshold(arguments.bundle, arguments.stance, articles, precision=60)
+            found["thresholds"]["entity_stance"] = chosen
+    else:
+        found["temperatures"] = stance_temperatures(engine, arguments.data)
+    arguments.out.write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Write a fine-tuned model as ONNX: fused fp32, then the same with int8 weights (rasad.inference.quantisation)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from onnxruntime.transformers.fusion_options import FusionOptions
+from onnxruntime.transformers.optimizer import optimize_model
+from torch import Tensor, nn
+
+from rasad.inference.quantisation import quantise
+from training.finetune_stance import StanceModel
+from training.tagger import Tagger, load_encoder, load_heads
+
+OPSET = 17
+
+
+class TaggerGraph(nn.Module):
+    """Logits of every layer for each piece: the mean over a word's pieces commutes with a linear layer."""
+
+    def __init__(self, model: Tagger) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
+        """`[batch, length, labels]` for each layer in order."""
+        hidden = self.model.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return tuple(head(hidden) for head in self.model.heads.values())
+
+
+class StanceGraph(nn.Module):
+    """Logits of every head for each pair."""
+
+    def __init__(self, model: StanceModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
+        """`[batch, labels]` for each head in order."""
+        return tuple(self.model(input_ids, attention_mask).values())
+
+
+def load_tagger(folder: Path) -> Tagger:
+    """The tagger that training.finetune_ner wrote."""
+    layers = {k: tuple(v) for k, v in json.loads((folder / "heads.json").read_text()).items()}
+    model = Tagger(load_encoder(folder), layers)
+    load_heads(model.heads, folder)
+    return model.eval()
+
+
+def load_stance(folder: Path) -> StanceModel:
+    """The stance model that training.finetune_stance wrote."""
+    from safetensors.torch import load_file
+
+    heads = {k: tuple(v) for k, v in json.loads((folder / "heads.json").read_text()).items()}
+    model = StanceModel(load_encoder(folder), heads)
+    model.load_state_dict(load_file(folder / "heads.safetensors"), strict=False)
+    return model.eval()
+
+
+def export_fp32(graph: nn.Module, names: list[str], ranks: int, path: Path, *, heads: int, hidden: int) -> None:
+    """Export and fuse `graph` to `path`; `ranks` is 3 for token layers, 2 for sequence heads."""
+    ids = torch.randint(5, 100, (2, 16))
+    ids[:, 0], ids[:, 5], ids[:, 6], ids[:, 15] = 0, 2, 2, 2
+    outputs = [f"logits_{name}" for name in names]
+    axes = {0: "batch", 1: "length"}
+    dynamic = {"input_ids": axes, "attention_mask": axes}
+    dynamic.update({name: axes if ranks == 3 else {0: "batch"} for name in outputs})
+    raw = path.with_suffix(".raw.onnx")
+    with torch.no_grad():
+        torch.onnx.export(
+            graph,
+            (ids, torch.ones_like(ids)),
+            str(raw),
+            input_names=["input_ids", "attention_mask"],
+            output_names=outputs,
+            dynamic_axes=dynamic,
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    options = FusionOptions("bert")
+    options.enable_embed_layer_norm = False
+    options.use_multi_head_attention = True  # keeps the projections as MatMul nodes, which can be quantised
+    fused = optimize_model(str(raw), "bert", num_heads=heads, hidden_size=hidden, optimization_options=options)
+    fused.save_model_to_file(str(path))
+    raw.unlink()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("task", choices=("ner", "stance"))
+    parser.add_argument("model", type=Path, help="directory written by training.finetune_ner or finetune_stance")
+    parser.add_argument("out", type=Path, help="directory to write model.fp32.onnx and model.onnx to")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    fp32 = arguments.out / "model.fp32.onnx"
+    if arguments.task == "ner":
+        tagger = load_tagger(arguments.model)
+        config = tagger.encoder.config
+        graph: nn.Module = TaggerGraph(tagger)
+        names, ranks = list(tagger.layers), 3
+    else:
+        stance = load_stance(arguments.model)
+        config = stance.encoder.config
+        graph = StanceGraph(stance)
+        names, ranks = list(stance.heads), 2
+    export_fp32(graph, names, ranks, fp32, heads=config.num_attention_heads, hidden=config.hidden_size)
+    quantise(fp32, arguments.out / "model.onnx")
+    for path in (fp32, arguments.out / "model.onnx"):
+        print(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,242 @@
+"""Fine-tune an encoder for NER, quotes and entity stances: one output layer a corpus, all corpora together.
+
+The run is a number of rounds; each corpus spreads its passes evenly over them. Inputs lose some pieces to `<mask>`
+and mentions swap names, so that context has to decide. Weights are averaged exponentially; dev scores choose
+between the average and the last weights. Every random choice is seeded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from rasad.evaluation.corpora import contiguous_blocks, read_conll
+from rasad.evaluation.spans import SpanScorer, spans_of
+from rasad.inference.decoding import best_path, bio_scheme
+from training.machine import autocast, device
+from training.tagger import Tagger, TaggerBatch, batches, collate, load_encoder, save_heads
+from training.tagging import (
+    LAYERS,
+    Document,
+    Window,
+    as_scraped,
+    conll_documents,
+    gazetteer_names,
+    names_of,
+    read_news,
+    swap_names,
+    windows,
+    wojood_layer,
+)
+
+WEIGHTS = {"quotes": 0.5, "stance_evidence": 0.3, "stance_roles": 0.3, "panx": 0.5}
+"""Share of a layer's loss in the total; 1 where not named."""
+
+Passes = dict[str, float]
+
+
+def legal_labels(logits: Tensor, names: Sequence[str]) -> list[str]:
+    """The best legal BIO sequence of one window: `logits` is `[words, labels]`."""
+    scores = logits.float().cpu().numpy()
+    path = best_path(scores, bio_scheme(tuple(names)), np.zeros(len(scores), dtype=bool))
+    return [names[label] for label in path]
+
+
+@torch.no_grad()
+def score(model: Tagger, data: Sequence[Window], layer: str, padding: int) -> SpanScorer:
+    """Strict span scores of `layer`; spans over ignored words are left out."""
+    model.eval()
+    scorer = SpanScorer()
+    names = model.layers[layer]
+    for group in batches(data, 4096, None):
+        batch = to_device(collate(group, [layer], padding))
+        logits = model.heads[layer](model.word_features(batch))
+        for window, part in zip(group, torch.split(logits, list(batch.sizes)), strict=True):
+            gold = window.labels[layer]
+            ignored = [(i, i + 1, "") for i, label in enumerate(gold) if label < 0]
+            truth = [names[label] if label > 0 else "O" for label in gold]
+            scorer.add(spans_of(truth), spans_of(legal_labels(part, names)), ignored)
+    model.train()
+    return scorer
+
+
+def to_device(batch: TaggerBatch) -> TaggerBatch:
+    """The batch on the training device."""
+    target = device()
+    return TaggerBatch(
+        batch.ids.to(target),
+        batch.mask.to(target),
+        batch.pieces.to(target),
+        batch.words.to(target),
+        batch.sizes,
+        {name: labels.to(target) for name, labels in batch.labels.items()},
+    )
+
+
+def corrupt(ids: Tensor, mask_id: int, share: float, rng: torch.Generator) -> Tensor:
+    """Replace a share of the pieces that are not special by `<mask>`."""
+    dice = torch.rand(ids.shape, generator=rng)
+    return torch.where((dice < share) & (ids > 4), torch.full_like(ids, mask_id), ids)
+
+
+def round_windows(
+    corpora: dict[str, list[Document]],
+    passes: Passes,
+    rounds: int,
+    number: int,
+    tokenizer: Tokenizer,
+    names: dict[str, list[tuple[str, ...]]],
+    swap: float,
+) -> list[Window]:
+    """Training windows of one round, augmented afresh."""
+    made: list[Window] = []
+    for corpus, documents in corpora.items():
+        rng = random.Random(f"{corpus}/{number}")
+        share = passes[corpus] / rounds
+        whole, rest = int(share), share - int(share)
+        chosen = documents * whole
+        # Consecutive rounds walk through a corpus, so that each pass sees every document once.
+        offset = int(number * rest * len(documents)) % max(1, len(documents))
+        rotated = documents[offset:] + documents[:offset]
+        chosen = chosen + rotated[: round(rest * len(documents))]
+        for document in chosen:
+            augmented = as_scraped(document, rng) if corpus == "news" else document
+            if corpus in ("news", "anercorp", "aqmar") and swap:
+                units = tuple(swap_names(u, corpus, names, rng, swap) for u in augmented.units)
+                augmented = replace(augmented, units=units)
+            made.extend(windows(tokenizer, augmented, max_tokens=rng.choice((128, 192, 256))))
+    return made
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("encoder", type=Path, help="encoder directory written by training.pretrain")
+    parser.add_argument("data", type=Path, help="folder of the corpora")
+    parser.add_argument("out", type=Path, help="directory to write")
+    parser.add_argument("--rounds", type=int, default=10, help="rounds of the run (default: %(default)s)")
+    parser.add_argument(
+        "--passes",
+        default="news=10,anercorp=5,aqmar=4,panx=0.6,wojood=3",
+        help="passes over each corpus (default: %(default)s)",
+    )
+    parser.add_argument("--tokens", type=int, default=1300, help="pieces a batch (default: %(default)s)")
+    parser.add_argument("--lr", type=float, default=3e-4, help="encoder's peak learning rate (default: %(default)s)")
+    parser.add_argument("--head-lr", type=float, default=3e-3, help="heads' peak learning rate (default: %(default)s)")
+    parser.add_argument("--mask", type=float, default=0.06, help="share of pieces masked (default: %(default)s)")
+    parser.add_argument("--swap", type=float, default=0.12, help="probability of a name swap (default: %(default)s)")
+    parser.add_argument("--hold-out", default="", help="news sources to leave out of training, comma-separated")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    torch.manual_seed(arguments.seed)
+    data: Path = arguments.data
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    passes: Passes = {k: float(v) for k, v in (pair.split("=") for pair in arguments.passes.split(","))}
+
+    tokenizer = Tokenizer.from_file(str(arguments.encoder / "tokenizer.json"))
+    padding, mask_id = tokenizer.token_to_id("<pad>"), tokenizer.token_to_id("<mask>")
+    layers = {**LAYERS, "wojood": wojood_layer(data / "ner/wojood_sample")}
+    anercorp, anercorp_dev = contiguous_blocks(read_conll(data / "ner/anercorp_camel/train.conll"), blocks=10, size=40)
+    held_out = {source for source in arguments.hold_out.split(",") if source}
+    news = read_news(data / "news/train.jsonl")
+    sources = [json.loads(line)["source"] for line in (data / "news/train.jsonl").open(encoding="utf-8")]
+    news = [document for document, source in zip(news, sources, strict=True) if source not in held_out]
+    corpora = {
+        "news": news,
+        "anercorp": conll_documents(anercorp, "anercorp", layers["anercorp"], 4),
+        "aqmar": conll_documents(read_conll(data / "ner/aqmar/train.conll"), "aqmar", layers["aqmar"], 3),
+        "panx": conll_documents(read_conll(data / "ner/panx_ar/train.conll"), "panx", layers["panx"], 1),
+        "wojood": conll_documents(read_conll(data / "ner/wojood_sample/train.conll"), "wojood", layers["wojood"], 2),
+    }
+    corpora = {name: documents for name, documents in corpora.items() if passes.get(name, 0) > 0}
+    dev = {
+        "news": [w for d in read_news(data / "news/dev.jsonl") for w in windows(tokenizer, d, max_tokens=256)],
+        "anercorp": [
+            w
+            for d in conll_documents(anercorp_dev, "anercorp", layers["anercorp"], 1)
+            for w in windows(tokenizer, d, max_tokens=256)
+        ],
+        "aqmar": [
+            w
+            for d in conll_documents(read_conll(data / "ner/aqmar/dev.conll"), "aqmar", layers["aqmar"], 1)
+            for w in windows(tokenizer, d, max_tokens=256)
+        ],
+    }
+    dev["quotes"] = dev["news"]
+    dev["stance_evidence"] = dev["news"]
+    names = names_of(corpora.get("news", []), "news")
+    if (data / "gazetteer/names.tsv").exists():
+        names["PER"] = names.get("PER", []) * 4 + gazetteer_names(data / "gazetteer/names.tsv", 5000)["PER"]
+
+    model = Tagger(load_encoder(arguments.encoder), layers).to(device()).train()
+    average = copy.deepcopy(model)
+    groups = [
+        {"params": list(model.encoder.parameters()), "lr": arguments.lr, "peak": arguments.lr},
+        {"params": list(model.heads.parameters()), "lr": arguments.head_lr, "peak": arguments.head_lr},
+    ]
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
+    context = autocast()
+    generator = torch.Generator().manual_seed(arguments.seed)
+    log = (arguments.out / "log.jsonl").open("a")
+    step, steps = 0, 0
+    for number in range(arguments.rounds):
+        made = round_windows(corpora, passes, arguments.rounds, number, tokenizer, names, arguments.swap)
+        rng = np.random.default_rng([arguments.seed, number])
+        batched = list(batches(made, arguments.tokens, rng))
+        steps = steps or len(batched) * arguments.rounds
+        recent: list[float] = []
+        for group in tqdm(batched, desc=f"round {number + 1}/{arguments.rounds}", unit=" batches", mininterval=10):
+            progress = step / steps
+            rate = min(progress / 0.08, max(0.0, (1 - progress) / 0.92)) + 1e-3
+            for parameters in optimizer.param_groups:
+                parameters["lr"] = parameters["peak"] * rate
+            batch = collate(group, list(layers), padding)
+            batch = to_device(replace(batch, ids=corrupt(batch.ids, mask_id, arguments.mask, generator)))
+            with context:
+                logits = model(batch)
+            loss = torch.zeros((), device=batch.ids.device)
+            for name, values in logits.items():
+                labels = batch.labels[name]
+                if bool((labels >= 0).any()):
+                    summed = nn.functional.cross_entropy(values.float(), labels, ignore_index=-100, reduction="sum")
+                    loss = loss + WEIGHTS.get(name, 1.0) * summed
+            loss = loss / sum(batch.sizes)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            recent.append(loss.item())
+            step += 1
+            decay = min(0.998, (step + 1) / (step + 10))
+            with torch.no_grad():
+                for kept, new in zip(average.parameters(), model.parameters(), strict=True):
+                    kept.lerp_(new, 1 - decay)
+        if number % 3 == 2 or number + 1 == arguments.rounds:
+            row: dict[str, float | str | int] = {"round": number + 1, "loss": round(float(np.mean(recent)), 4)}
+            for which, candidate in (("last", model), ("average", average)):
+                for layer, data_windows in dev.items():
+                    result = score(candidate, data_windows, layer, padding)
+                    row[f"{which}/{layer}"] = round(result.score().f1, 2)
+                    if layer == "news":
+                        row[f"{which}/news/ORG"] = round(result.score("ORG").f1, 2)
+            log.write(json.dumps(row) + "\n")
+            log.flush()
+            tqdm.write(json.dumps(row))
+    chosen = average if float(row["average/news"]) >= float(row["last/news"]) else model
+    chosen.encoder.save_pretrained(arguments.out)
+    save_heads(chosen.heads, layers, arguments.out)
+    (arguments.out / "tokenizer.json").write_bytes((arguments.encoder / "tokenizer.json").read_bytes())
+
+
+if __name__ == "__main__":
+    main()

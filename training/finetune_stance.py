@@ -1,0 +1,318 @@
+"""Fine-tune an encoder for stance: one output layer a corpus over pairs of a sentence and the text it is judged by.
+
+Claims are read with the sentences of the article that bear on them (rasad.enrich.evidence), never with its first
+tokens only. The token type of a piece tells whether it also occurs on the other side of the pair; the graph works
+that out from the ids, so it needs no further input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from tqdm import tqdm
+from transformers import BertModel
+
+from rasad.enrich.evidence import ranked, relevance
+from rasad.evaluation.stance import Example, news_claims, stance_records
+from rasad.text.normalise import normalise
+from rasad.text.sentences import split_sentences
+from training.machine import autocast, device
+from training.tagger import load_encoder
+
+HEADS: dict[str, tuple[str, ...]] = {
+    "news": ("agree", "disagree", "discuss", "unrelated"),
+    "ans": ("agree", "disagree", "other"),
+    "unifiedfc": ("agree", "disagree", "discuss", "unrelated"),
+    "nli": ("0", "1"),
+    "target": ("favor", "against", "none"),
+}
+CLOSING = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Piece ids of one pair with special pieces, its corpus's head and label number."""
+
+    ids: tuple[int, ...]
+    head: str
+    label: int
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text's sentences and the pieces of each."""
+
+    sentences: tuple[str, ...]
+    pieces: tuple[tuple[int, ...], ...]
+
+
+class PairEncoder:
+    """Makes pairs of at most `max_tokens` pieces from a claim and a text."""
+
+    def __init__(self, tokenizer: Tokenizer, max_tokens: int) -> None:
+        self.tokenizer = tokenizer
+        self.max_tokens = max_tokens
+        self._texts: dict[str, Text] = {}
+
+    def text(self, text: str) -> Text:
+        """The sentences of `text`, tokenised once."""
+        if text not in self._texts:
+            sentences = tuple(text[start:end] for start, end in split_sentences(text))
+            encodings = self.tokenizer.encode_batch([normalise(s).text for s in sentences], add_special_tokens=False)
+            self._texts[text] = Text(sentences, tuple(tuple(e.ids) for e in encodings))
+        return self._texts[text]
+
+    def pair(self, claim: str, text: str, head: str, label: int) -> Pair:
+        """`<s> claim </s> </s> evidence </s>`."""
+        first = tuple(self.tokenizer.encode(normalise(claim).text, add_special_tokens=False).ids)
+        first = first[: self.max_tokens // 2]
+        room = self.max_tokens - 4 - len(first)
+        read = self.text(text)
+        chosen: list[int] = []
+        left = room
+        for index in ranked(relevance(claim, read.sentences)):
+            if not chosen or len(read.pieces[index]) <= left:
+                chosen.append(index)
+                left -= len(read.pieces[index])
+        second = [piece for index in sorted(chosen) for piece in read.pieces[index]][:room]
+        return Pair((0, *first, CLOSING, CLOSING, *second, CLOSING), head, label)
+
+
+class StanceModel(nn.Module):
+    """Encoder, then for each head a linear layer over a shared projection of the first piece and the mean."""
+
+    def __init__(self, encoder: BertModel, heads: dict[str, tuple[str, ...]]) -> None:
+        super().__init__()
+        self.encoder = encoder
+        hidden = encoder.config.hidden_size
+        self.projection = nn.Linear(2 * hidden, hidden)
+        self.dropout = nn.Dropout(0.1)
+        self.heads = nn.ModuleDict({name: nn.Linear(hidden, len(labels)) for name, labels in heads.items()})
+        for head in self.heads.values():
+            nn.init.normal_(head.weight, std=0.02)
+            nn.init.zeros_(head.bias)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """Logits by head, `[rows, labels]`, of `ids` and `mask`, both `[rows, length]`."""
+        second = (ids == CLOSING).long().cumsum(dim=1) > 0
+        content = (mask > 0) & (ids > 4)
+        same = (ids[:, :, None] == ids[:, None, :]) & (second[:, :, None] != second[:, None, :])
+        same = same & content[:, :, None] & content[:, None, :]
+        types = same.any(dim=2).long()
+        hidden = self.encoder(input_ids=ids, attention_mask=mask, token_type_ids=types).last_hidden_state.float()
+        weights = mask[:, :, None].float()
+        # As a product: ONNX Runtime sums over a padded axis in another order than over an unpadded one.
+        mean = (weights.transpose(1, 2) @ hidden)[:, 0] / weights.sum(dim=1)
+        features = self.dropout(torch.tanh(self.projection(torch.cat([hidden[:, 0], mean], dim=1))))
+        return {name: head(features) for name, head in self.heads.items()}
+
+
+def article_text(example: Example) -> str:
+    """Title and body; the title is the first sentence."""
+    title, body = example.pair.title, example.pair.body
+    return f"{title}\n{body}" if title else body
+
+
+def load(data: Path, split: str, encoder: PairEncoder, rng: random.Random, unrelated: int = 2) -> dict[str, list[Pair]]:
+    """Pairs of one split by corpus, where the corpus has that split."""
+    found: dict[str, list[Pair]] = {}
+    news = data / "news" / f"{split}.jsonl"
+    if news.exists():
+        found["news"] = [
+            encoder.pair(each.pair.claim, article_text(each), "news", HEADS["news"].index(each.label))
+            for each in news_claims(news, rng, unrelated)
+        ]
+    for corpus, folder, head in (
+        ("ans", "ans", "ans"),
+        ("ans_article", "ans_article_DERIVED", "ans"),
+        ("unifiedfc", "unifiedfc", "unifiedfc"),
+        ("nli", "nli_arbteds", "nli"),
+        ("target", "arabicstancex", "target"),
+    ):
+        path = data / "stance" / folder / f"{split}.jsonl.zst"
+        if path.exists():
+            found[corpus] = [
+                encoder.pair(each.pair.claim, article_text(each), head, HEADS[head].index(each.label))
+                for each in stance_records(path)
+            ]
+    return found
+
+
+def swapped(pair: Pair) -> Pair:
+    """The same headlines the other way round: their labels say how the two stand to each other."""
+    first = pair.ids.index(CLOSING)
+    return replace(pair, ids=(0, *pair.ids[first + 2 : -1], CLOSING, CLOSING, *pair.ids[1:first], CLOSING))
+
+
+def batched(pairs: Sequence[Pair], tokens: int, rng: np.random.Generator | None) -> Iterator[list[Pair]]:
+    """Pairs of like length together, at most `tokens` padded pieces a batch."""
+    lengths = np.array([len(p.ids) for p in pairs], dtype=float)
+    order = np.argsort(lengths * rng.uniform(0.8, 1.25, len(lengths)) if rng else lengths, kind="stable")
+    made: list[list[Pair]] = []
+    held: list[Pair] = []
+    longest = 0
+    for index in order:
+        pair = pairs[index]
+        if held and max(longest, len(pair.ids)) * (len(held) + 1) > tokens:
+            made.append(held)
+            held, longest = [], 0
+        held.append(pair)
+        longest = max(longest, len(pair.ids))
+    if held:
+        made.append(held)
+    yield from (made[i] for i in (rng.permutation(len(made)) if rng else range(len(made))))
+
+
+def tensors(group: Sequence[Pair], padding: int) -> tuple[Tensor, Tensor]:
+    """Padded ids and mask of a batch."""
+    length = max(len(p.ids) for p in group)
+    ids = torch.full((len(group), length), padding)
+    mask = torch.zeros((len(group), length), dtype=torch.long)
+    for row, pair in enumerate(group):
+        ids[row, : len(pair.ids)] = torch.tensor(pair.ids)
+        mask[row, : len(pair.ids)] = 1
+    return ids.to(device()), mask.to(device())
+
+
+def macro_f1(gold: Sequence[int], predicted: Sequence[int], classes: int) -> float:
+    """Mean F1 of the classes that occur in `gold`, 0 to 100."""
+    scores = []
+    for index in sorted(set(gold) & set(range(classes))):
+        both = sum(g == p == index for g, p in zip(gold, predicted, strict=True))
+        scores.append(200 * both / (gold.count(index) + list(predicted).count(index)))
+    return sum(scores) / len(scores)
+
+
+@torch.no_grad()
+def evaluate(model: StanceModel, pairs: Sequence[Pair], padding: int) -> tuple[float, float]:
+    """Accuracy and macro-F1, 0 to 100, of pairs that share one head."""
+    model.eval()
+    gold: list[int] = []
+    predicted: list[int] = []
+    for group in batched(pairs, 4096, None):
+        logits = model(*tensors(group, padding))[group[0].head]
+        gold.extend(p.label for p in group)
+        predicted.extend(logits.argmax(dim=1).tolist())
+    model.train()
+    accuracy = 100 * sum(g == p for g, p in zip(gold, predicted, strict=True)) / len(gold)
+    return accuracy, macro_f1(gold, predicted, len(HEADS[pairs[0].head]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("encoder", type=Path, help="encoder directory written by training.pretrain")
+    parser.add_argument("data", type=Path, help="folder of the corpora")
+    parser.add_argument("out", type=Path, help="directory to write")
+    parser.add_argument("--rounds", type=int, default=6, help="rounds of the run (default: %(default)s)")
+    parser.add_argument(
+        "--passes",
+        default="news=6,ans=6,ans_article=1,unifiedfc=2,nli=3,target=2",
+        help="passes over each corpus (default: %(default)s)",
+    )
+    parser.add_argument("--max-tokens", type=int, default=192, help="pieces a pair (default: %(default)s)")
+    parser.add_argument("--tokens", type=int, default=1600, help="pieces a batch (default: %(default)s)")
+    parser.add_argument("--lr", type=float, default=2e-4, help="encoder's peak learning rate (default: %(default)s)")
+    parser.add_argument("--head-lr", type=float, default=1e-3, help="heads' peak learning rate (default: %(default)s)")
+    parser.add_argument("--mask", type=float, default=0.05, help="share of pieces masked (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    torch.manual_seed(arguments.seed)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    passes = {k: float(v) for k, v in (pair.split("=") for pair in arguments.passes.split(","))}
+    tokenizer = Tokenizer.from_file(str(arguments.encoder / "tokenizer.json"))
+    padding, mask_id = tokenizer.token_to_id("<pad>"), tokenizer.token_to_id("<mask>")
+    encoder = PairEncoder(tokenizer, arguments.max_tokens)
+    train = load(arguments.data, "train", encoder, random.Random(arguments.seed))
+    dev = load(arguments.data, "dev", encoder, random.Random(0), unrelated=1)
+    # ArabicStanceX has no dev split: every tenth of train is kept out for it.
+    dev["target"] = train["target"][::10]
+    train["target"] = [p for i, p in enumerate(train["target"]) if i % 10]
+    print({name: (len(pairs), sum(len(p.ids) for p in pairs)) for name, pairs in train.items()}, flush=True)
+
+    model = StanceModel(load_encoder(arguments.encoder), HEADS).to(device()).train()
+    average = copy.deepcopy(model)
+    encoder_parameters = list(model.encoder.parameters())
+    own = [p for name, p in model.named_parameters() if not name.startswith("encoder.")]
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": encoder_parameters, "lr": arguments.lr, "peak": arguments.lr},
+            {"params": own, "lr": arguments.head_lr, "peak": arguments.head_lr},
+        ],
+        weight_decay=0.01,
+    )
+    context = autocast()
+    generator = torch.Generator().manual_seed(arguments.seed)
+    log = (arguments.out / "log.jsonl").open("a")
+    step, steps = 0, 0
+    for number in range(arguments.rounds):
+        rng = random.Random(f"{arguments.seed}/{number}")
+        if number:
+            train["news"] = load(arguments.data, "train", encoder, rng)["news"] if passes.get("news") else []
+        chosen: list[Pair] = []
+        for corpus, pairs in train.items():
+            wanted = passes.get(corpus, 0) / arguments.rounds * len(pairs)
+            picked = pairs * int(wanted // max(1, len(pairs))) + rng.sample(pairs, round(wanted % max(1, len(pairs))))
+            chosen.extend(swapped(p) if corpus == "ans" and rng.random() < 0.5 else p for p in picked)
+        groups = list(batched(chosen, arguments.tokens, np.random.default_rng([arguments.seed, number])))
+        steps = steps or len(groups) * arguments.rounds
+        recent: list[float] = []
+        for group in tqdm(groups, desc=f"round {number + 1}/{arguments.rounds}", unit=" batches", mininterval=10):
+            progress = step / steps
+            rate = min(progress / 0.08, max(0.0, (1 - progress) / 0.92)) + 1e-3
+            for parameters in optimizer.param_groups:
+                parameters["lr"] = parameters["peak"] * rate
+            ids, mask = tensors(group, padding)
+            dice = torch.rand(ids.shape, generator=generator).to(ids.device)
+            ids = torch.where((dice < arguments.mask) & (ids > 4), torch.full_like(ids, mask_id), ids)
+            with context:
+                logits = model(ids, mask)
+            loss = torch.zeros((), device=ids.device)
+            for name in sorted(Counter(p.head for p in group)):
+                rows = [i for i, p in enumerate(group) if p.head == name]
+                labels = torch.tensor([group[i].label for i in rows], device=ids.device)
+                values = logits[name][rows].float()
+                loss = loss + nn.functional.cross_entropy(values, labels, reduction="sum", label_smoothing=0.05)
+            loss = loss / len(group)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            recent.append(loss.item())
+            step += 1
+            decay = min(0.998, (step + 1) / (step + 10))
+            with torch.no_grad():
+                for kept, new in zip(average.parameters(), model.parameters(), strict=True):
+                    kept.lerp_(new, 1 - decay)
+        row: dict[str, Any] = {"round": number + 1, "loss": round(float(np.mean(recent)), 4)}
+        for which, candidate in (("last", model), ("average", average)):
+            for corpus, pairs in dev.items():
+                if pairs and (which == "average" or number + 1 == arguments.rounds):
+                    accuracy, f1 = evaluate(candidate, pairs, padding)
+                    row[f"{which}/{corpus}"] = (round(accuracy, 2), round(f1, 2))
+        log.write(json.dumps(row) + "\n")
+        log.flush()
+        tqdm.write(json.dumps(row))
+    better = sum(row[f"average/{c}"][1] for c in ("news", "ans")) >= sum(row[f"last/{c}"][1] for c in ("news", "ans"))
+    final = average if better else model
+    final.encoder.save_pretrained(arguments.out)
+    state = {k: v.contiguous() for k, v in final.state_dict().items() if not k.startswith("encoder.")}
+    save_file(state, arguments.out / "heads.safetensors")
+    (arguments.out / "heads.json").write_text(json.dumps(HEADS, indent=1))
+    (arguments.out / "tokenizer.json").write_bytes((arguments.encoder / "tokenizer.json").read_bytes())
+
+
+if __name__ == "__main__":
+    main()
