@@ -25,7 +25,8 @@ from rasad.evaluation.corpora import contiguous_blocks, read_conll
 from rasad.evaluation.spans import SpanScorer, spans_of
 from rasad.inference.decoding import best_path, bio_scheme
 from training.machine import autocast, device
-from training.tagger import Tagger, TaggerBatch, batches, collate, load_encoder, save_heads
+from training.optimisation import Optimisation, batches, corrupt
+from training.tagger import Tagger, TaggerBatch, collate, load_encoder, save_heads
 from training.tagging import (
     LAYERS,
     Document,
@@ -82,12 +83,6 @@ def to_device(batch: TaggerBatch) -> TaggerBatch:
         batch.sizes,
         {name: labels.to(target) for name, labels in batch.labels.items()},
     )
-
-
-def corrupt(ids: Tensor, mask_id: int, share: float, rng: torch.Generator) -> Tensor:
-    """Replace a share of the pieces that are not special by `<mask>`."""
-    dice = torch.rand(ids.shape, generator=rng)
-    return torch.where((dice < share) & (ids > 4), torch.full_like(ids, mask_id), ids)
 
 
 def round_windows(
@@ -180,15 +175,11 @@ def main() -> None:
 
     model = Tagger(load_encoder(arguments.encoder), layers).to(device()).train()
     average = copy.deepcopy(model)
-    groups = [
-        {"params": list(model.encoder.parameters()), "lr": arguments.lr, "peak": arguments.lr},
-        {"params": list(model.heads.parameters()), "lr": arguments.head_lr, "peak": arguments.head_lr},
-    ]
-    optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
+    optimisation = Optimisation(model, average, lr=arguments.lr, head_lr=arguments.head_lr)
     context = autocast()
     generator = torch.Generator().manual_seed(arguments.seed)
     log = (arguments.out / "log.jsonl").open("a")
-    step, steps = 0, 0
+    steps = 0
     for number in range(arguments.rounds):
         made = round_windows(corpora, passes, arguments.rounds, number, tokenizer, names, arguments.swap)
         rng = np.random.default_rng([arguments.seed, number])
@@ -196,10 +187,6 @@ def main() -> None:
         steps = steps or len(batched) * arguments.rounds
         recent: list[float] = []
         for group in tqdm(batched, desc=f"round {number + 1}/{arguments.rounds}", unit=" batches", mininterval=10):
-            progress = step / steps
-            rate = min(progress / 0.08, max(0.0, (1 - progress) / 0.92)) + 1e-3
-            for parameters in optimizer.param_groups:
-                parameters["lr"] = parameters["peak"] * rate
             batch = collate(group, list(layers), padding)
             batch = to_device(replace(batch, ids=corrupt(batch.ids, mask_id, arguments.mask, generator)))
             with context:
@@ -210,22 +197,13 @@ def main() -> None:
                 if bool((labels >= 0).any()):
                     summed = nn.functional.cross_entropy(values.float(), labels, ignore_index=-100, reduction="sum")
                     loss = loss + WEIGHTS.get(name, 1.0) * summed
-            loss = loss / sum(batch.sizes)
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            recent.append(loss.item())
-            step += 1
-            decay = min(0.998, (step + 1) / (step + 10))
-            with torch.no_grad():
-                for kept, new in zip(average.parameters(), model.parameters(), strict=True):
-                    kept.lerp_(new, 1 - decay)
+            recent.append(optimisation.apply(loss / sum(batch.sizes), steps))
         if number % 3 == 2 or number + 1 == arguments.rounds:
             row: dict[str, float | str | int] = {"round": number + 1, "loss": round(float(np.mean(recent)), 4)}
             for which, candidate in (("last", model), ("average", average)):
                 for layer, data_windows in dev.items():
-                    result = score(candidate, data_windows, layer, padding)
+                    with context:
+                        result = score(candidate, data_windows, layer, padding)
                     row[f"{which}/{layer}"] = round(result.score().f1, 2)
                     if layer == "news":
                         row[f"{which}/news/ORG"] = round(result.score("ORG").f1, 2)

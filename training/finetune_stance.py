@@ -12,7 +12,7 @@ import copy
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from rasad.evaluation.stance import Example, news_claims, stance_records
 from rasad.text.normalise import normalise
 from rasad.text.sentences import split_sentences
 from training.machine import autocast, device
+from training.optimisation import Optimisation, batches, corrupt
 from training.tagger import load_encoder
 
 HEADS: dict[str, tuple[str, ...]] = {
@@ -40,6 +41,8 @@ HEADS: dict[str, tuple[str, ...]] = {
     "target": ("favor", "against", "none"),
 }
 CLOSING = 2
+DECIDING = ("news", "ans")
+"""The corpora whose dev scores choose the weights, and are measured after every round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,15 +129,17 @@ def article_text(example: Example) -> str:
     return f"{title}\n{body}" if title else body
 
 
-def load(data: Path, split: str, encoder: PairEncoder, rng: random.Random, unrelated: int = 2) -> dict[str, list[Pair]]:
-    """Pairs of one split by corpus, where the corpus has that split."""
+def load_news(path: Path, encoder: PairEncoder, rng: random.Random, unrelated: int) -> list[Pair]:
+    """Pairs of a `news/*.jsonl` file, each article with `unrelated` claims of others beside its own."""
+    return [
+        encoder.pair(each.pair.claim, article_text(each), "news", HEADS["news"].index(each.label))
+        for each in news_claims(path, rng, unrelated)
+    ]
+
+
+def load(data: Path, split: str, encoder: PairEncoder) -> dict[str, list[Pair]]:
+    """Pairs of one split by corpus, the news apart, where the corpus has that split."""
     found: dict[str, list[Pair]] = {}
-    news = data / "news" / f"{split}.jsonl"
-    if news.exists():
-        found["news"] = [
-            encoder.pair(each.pair.claim, article_text(each), "news", HEADS["news"].index(each.label))
-            for each in news_claims(news, rng, unrelated)
-        ]
     for corpus, folder, head in (
         ("ans", "ans", "ans"),
         ("ans_article", "ans_article_DERIVED", "ans"),
@@ -155,25 +160,6 @@ def swapped(pair: Pair) -> Pair:
     """The same headlines the other way round: their labels say how the two stand to each other."""
     first = pair.ids.index(CLOSING)
     return replace(pair, ids=(0, *pair.ids[first + 2 : -1], CLOSING, CLOSING, *pair.ids[1:first], CLOSING))
-
-
-def batched(pairs: Sequence[Pair], tokens: int, rng: np.random.Generator | None) -> Iterator[list[Pair]]:
-    """Pairs of like length together, at most `tokens` padded pieces a batch."""
-    lengths = np.array([len(p.ids) for p in pairs], dtype=float)
-    order = np.argsort(lengths * rng.uniform(0.8, 1.25, len(lengths)) if rng else lengths, kind="stable")
-    made: list[list[Pair]] = []
-    held: list[Pair] = []
-    longest = 0
-    for index in order:
-        pair = pairs[index]
-        if held and max(longest, len(pair.ids)) * (len(held) + 1) > tokens:
-            made.append(held)
-            held, longest = [], 0
-        held.append(pair)
-        longest = max(longest, len(pair.ids))
-    if held:
-        made.append(held)
-    yield from (made[i] for i in (rng.permutation(len(made)) if rng else range(len(made))))
 
 
 def tensors(group: Sequence[Pair], padding: int) -> tuple[Tensor, Tensor]:
@@ -202,7 +188,7 @@ def evaluate(model: StanceModel, pairs: Sequence[Pair], padding: int) -> tuple[f
     model.eval()
     gold: list[int] = []
     predicted: list[int] = []
-    for group in batched(pairs, 4096, None):
+    for group in batches(pairs, 4096, None):
         logits = model(*tensors(group, padding))[group[0].head]
         gold.extend(p.label for p in group)
         predicted.extend(logits.argmax(dim=1).tolist())
@@ -235,8 +221,10 @@ def main() -> None:
     tokenizer = Tokenizer.from_file(str(arguments.encoder / "tokenizer.json"))
     padding, mask_id = tokenizer.token_to_id("<pad>"), tokenizer.token_to_id("<mask>")
     encoder = PairEncoder(tokenizer, arguments.max_tokens)
-    train = load(arguments.data, "train", encoder, random.Random(arguments.seed))
-    dev = load(arguments.data, "dev", encoder, random.Random(0), unrelated=1)
+    news: Path = arguments.data / "news"
+    train = load(arguments.data, "train", encoder)
+    dev = load(arguments.data, "dev", encoder)
+    dev["news"] = load_news(news / "dev.jsonl", encoder, random.Random(0), 1)
     # ArabicStanceX has no dev split: every tenth of train is kept out for it.
     dev["target"] = train["target"][::10]
     train["target"] = [p for i, p in enumerate(train["target"]) if i % 10]
@@ -244,39 +232,25 @@ def main() -> None:
 
     model = StanceModel(load_encoder(arguments.encoder), HEADS).to(device()).train()
     average = copy.deepcopy(model)
-    encoder_parameters = list(model.encoder.parameters())
-    own = [p for name, p in model.named_parameters() if not name.startswith("encoder.")]
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": encoder_parameters, "lr": arguments.lr, "peak": arguments.lr},
-            {"params": own, "lr": arguments.head_lr, "peak": arguments.head_lr},
-        ],
-        weight_decay=0.01,
-    )
+    optimisation = Optimisation(model, average, lr=arguments.lr, head_lr=arguments.head_lr)
     context = autocast()
     generator = torch.Generator().manual_seed(arguments.seed)
     log = (arguments.out / "log.jsonl").open("a")
-    step, steps = 0, 0
+    steps = 0
     for number in range(arguments.rounds):
         rng = random.Random(f"{arguments.seed}/{number}")
-        if number:
-            train["news"] = load(arguments.data, "train", encoder, rng)["news"] if passes.get("news") else []
+        train["news"] = load_news(news / "train.jsonl", encoder, rng, 2)
         chosen: list[Pair] = []
         for corpus, pairs in train.items():
             wanted = passes.get(corpus, 0) / arguments.rounds * len(pairs)
             picked = pairs * int(wanted // max(1, len(pairs))) + rng.sample(pairs, round(wanted % max(1, len(pairs))))
             chosen.extend(swapped(p) if corpus == "ans" and rng.random() < 0.5 else p for p in picked)
-        groups = list(batched(chosen, arguments.tokens, np.random.default_rng([arguments.seed, number])))
+        groups = list(batches(chosen, arguments.tokens, np.random.default_rng([arguments.seed, number])))
         steps = steps or len(groups) * arguments.rounds
         recent: list[float] = []
         for group in tqdm(groups, desc=f"round {number + 1}/{arguments.rounds}", unit=" batches", mininterval=10):
-            progress = step / steps
-            rate = min(progress / 0.08, max(0.0, (1 - progress) / 0.92)) + 1e-3
-            for parameters in optimizer.param_groups:
-                parameters["lr"] = parameters["peak"] * rate
             ids, mask = tensors(group, padding)
-            dice = torch.rand(ids.shape, generator=generator).to(ids.device)
-            ids = torch.where((dice < arguments.mask) & (ids > 4), torch.full_like(ids, mask_id), ids)
+            ids = corrupt(ids, mask_id, arguments.mask, generator)
             with context:
                 logits = model(ids, mask)
             loss = torch.zeros((), device=ids.device)
@@ -285,27 +259,17 @@ def main() -> None:
                 labels = torch.tensor([group[i].label for i in rows], device=ids.device)
                 values = logits[name][rows].float()
                 loss = loss + nn.functional.cross_entropy(values, labels, reduction="sum", label_smoothing=0.05)
-            loss = loss / len(group)
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            recent.append(loss.item())
-            step += 1
-            decay = min(0.998, (step + 1) / (step + 10))
-            with torch.no_grad():
-                for kept, new in zip(average.parameters(), model.parameters(), strict=True):
-                    kept.lerp_(new, 1 - decay)
+            recent.append(optimisation.apply(loss / len(group), steps))
         row: dict[str, Any] = {"round": number + 1, "loss": round(float(np.mean(recent)), 4)}
         for which, candidate in (("last", model), ("average", average)):
-            for corpus, pairs in dev.items():
-                if pairs and (which == "average" or number + 1 == arguments.rounds):
-                    accuracy, f1 = evaluate(candidate, pairs, padding)
-                    row[f"{which}/{corpus}"] = (round(accuracy, 2), round(f1, 2))
+            for corpus in dev if number + 1 == arguments.rounds else DECIDING:
+                with context:
+                    accuracy, f1 = evaluate(candidate, dev[corpus], padding)
+                row[f"{which}/{corpus}"] = (round(accuracy, 2), round(f1, 2))
         log.write(json.dumps(row) + "\n")
         log.flush()
         tqdm.write(json.dumps(row))
-    better = sum(row[f"average/{c}"][1] for c in ("news", "ans")) >= sum(row[f"last/{c}"][1] for c in ("news", "ans"))
+    better = sum(row[f"average/{c}"][1] for c in DECIDING) >= sum(row[f"last/{c}"][1] for c in DECIDING)
     final = average if better else model
     final.encoder.save_pretrained(arguments.out)
     state = {k: v.contiguous() for k, v in final.state_dict().items() if not k.startswith("encoder.")}

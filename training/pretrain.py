@@ -95,6 +95,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=32, help="rows a batch (default: %(default)s)")
     parser.add_argument("--length", type=int, default=128, help="pieces a row (default: %(default)s)")
     parser.add_argument("--lr", type=float, default=4e-4, help="peak learning rate (default: %(default)s)")
+    parser.add_argument("--log-every", type=int, default=25, help="steps a line of the log (default: %(default)s)")
     parser.add_argument("--share", type=float, default=0.2, help="share of words masked (default: %(default)s)")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -155,7 +156,7 @@ def main() -> None:
             optimizer.zero_grad(set_to_none=True)
             step += 1
             recent.append(loss.item())
-            if step % 25 == 0:
+            if step % arguments.log_every == 0:
                 row = {"step": step, "tokens": step * batch_tokens, "seconds": round(elapsed, 1)}
                 row["loss"] = round(sum(recent) / len(recent), 4)
                 log.write(json.dumps(row) + "\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,28 +72,6 @@ def collate(batch: Sequence[Window], layers: Sequence[str], padding: int) -> Tag
         tuple(sizes),
         {name: torch.from_numpy(np.concatenate(values)) for name, values in labels.items()},
     )
-
-
-def batches(windows: Sequence[Window], tokens: int, rng: np.random.Generator | None) -> Iterator[list[Window]]:
-    """Windows of like length together, at most `tokens` padded pieces a batch; shuffled where `rng` is given."""
-    lengths = np.array([len(w.ids) for w in windows], dtype=float)
-    order = np.argsort(lengths * rng.uniform(0.8, 1.25, len(lengths)) if rng else lengths, kind="stable")
-    made: list[list[Window]] = []
-    held: list[Window] = []
-    longest = 0
-    for index in order:
-        window = windows[index]
-        if held and max(longest, len(window.ids)) * (len(held) + 1) > tokens:
-            made.append(held)
-            held, longest = [], 0
-        held.append(window)
-        longest = max(longest, len(window.ids))
-    if held:
-        made.append(held)
-    if rng:
-        yield from (made[i] for i in rng.permutation(len(made)))
-    else:
-        yield from made
 
 
 class Tagger(nn.Module):
