@@ -147,3 +147,8 @@ def test_every_name_has_one_entity_and_counts_add_up(found: list[tuple[str, Enti
         list(entity.aliases) == sorted(set(entity.aliases) - {entity.canonical}) for entity in resolution.entities
     )
     assert resolve(names, {"title": "", "body": " " * 400}) == resolution
+
+
+def test_servant_names_are_one_word_however_they_are_spaced() -> None:
+    assert name_key("أحمد عبد الجواد") == name_key("احمد عبدالجواد")
+    assert name_key("عبد") == "عبد"

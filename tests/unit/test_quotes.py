@@ -103,16 +103,21 @@ def test_a_cue_behind_the_content_serves_where_none_stands_before() -> None:
 
 
 def test_a_cue_between_two_contents_belongs_to_the_second() -> None:
-    text = "الخطة جاهزة، وقال سامي الخطيب إن التمويل كاف"
+    text = "الخطة جاهزة منذ يوم الأحد، وقال سامي الخطيب إن التمويل كاف"
     first, second = read(
         text,
-        [("indirect", "الخطة جاهزة"), ("cue", "وقال"), ("speaker", "سامي الخطيب"), ("indirect", "إن التمويل كاف")],
+        [
+            ("indirect", "الخطة جاهزة منذ يوم الأحد"),
+            ("cue", "وقال"),
+            ("speaker", "سامي الخطيب"),
+            ("indirect", "إن التمويل كاف"),
+        ],
     )
     assert (first.cue, second.cue) == (None, "وقال")
 
 
 def test_a_cue_of_another_paragraph_is_out_of_reach() -> None:
-    (quote,) = read("وقال أمس.\nالخطة جاهزة", [("cue", "وقال"), ("indirect", "الخطة جاهزة")])
+    (quote,) = read("وقال أمس.\nالخطة جاهزة منذ يوم", [("cue", "وقال"), ("indirect", "الخطة جاهزة منذ يوم")])
     assert (quote.cue, quote.speaker) == (None, None)
 
 
@@ -127,3 +132,27 @@ def test_without_a_labelled_speaker_the_name_behind_the_cue_speaks() -> None:
 
 def test_nothing_said_is_no_quote() -> None:
     assert read("وقال سامي", [("cue", "وقال"), ("speaker", "سامي")]) == []
+
+
+def test_the_name_right_behind_the_verb_speaks_before_a_labelled_one() -> None:
+    (quote,) = read(
+        "اجتمع نشطاء من الحي، ودعا سامي الخطيب إلى مقاطعة الحفل",
+        [("speaker", "نشطاء من الحي"), ("cue", "ودعا"), ("indirect", "مقاطعة الحفل")],
+        [("سامي الخطيب", "PER")],
+    )
+    assert quote.speaker == "سامي الخطيب"
+
+
+def test_contents_in_pieces_are_one_statement_and_strays_are_none() -> None:
+    text = "وقال سامي الخطيب إن الخطة، كما يبدو، جاهزة تماما. وعاد مساء"
+    (quote,) = read(
+        text,
+        [("cue", "وقال"), ("indirect", "إن الخطة"), ("indirect", "جاهزة تماما"), ("indirect", "مساء")],
+        [("سامي الخطيب", "PER")],
+    )
+    assert text[quote.start : quote.end].startswith("إن الخطة، كما يبدو، جاهزة تماما")
+
+
+def test_a_number_does_not_speak() -> None:
+    (quote,) = read("قال 42 إن الطعام صحي", [("cue", "قال"), ("speaker", "42"), ("indirect", "إن الطعام صحي")])
+    assert quote.speaker is None

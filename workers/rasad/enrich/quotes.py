@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from rasad.enrich.entities import ROUNDED, EntityIndex, Resolution, bare_words, name_key
@@ -27,6 +27,9 @@ CUE_REACH: Final = 80
 SPEAKER_REACH: Final = 90
 """How many characters a cue may stand from what was said, and a speaker from both: what the head was trained on."""
 
+_ADJACENT: Final = 2
+"""How many characters may stand between a cue and the name that is its subject."""
+
 _NAME_REACH: Final = 40
 """How far from the cue a name may stand to be taken for the speaker where none was labelled."""
 
@@ -35,6 +38,13 @@ _PERSON_REACH: Final = 300
 
 PROCLITIC: Final = 2
 """Letters of a proclitic that a labelled speaker, holder or target may begin with before the name that fills it."""
+
+_GAP: Final = 40
+"""How many characters may part two contents of one kind that are one statement, where nothing is labelled between."""
+
+_FEWEST_WORDS: Final = 2
+_FEWEST_WORDS_WITHOUT_CUE: Final = 4
+"""Shorter contents are strays of the tagger far more often than statements."""
 
 _DEFINITE: Final = re.compile(r"\s+(ال\w{2,})")
 _EDGES: Final = " \t\r\n\"'“”„«»‘’:،,"
@@ -80,6 +90,30 @@ def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
     return start, end
 
 
+def statements(found: Sequence[Part], text: str) -> list[Part]:
+    """The parts of one field, in order, contents in pieces joined and strays left out."""
+    joined: list[Part] = []
+    for part in sorted(found, key=lambda each: each.start):
+        last = joined[-1] if joined else None
+        if (
+            last is not None
+            and part.kind in _CONTENTS
+            and (part.kind, part.paragraph) == (last.kind, last.paragraph)
+            and part.start - last.end <= _GAP
+        ):
+            joined[-1] = replace(last, end=part.end, prob=min(last.prob, part.prob))
+        else:
+            joined.append(part)
+    contents = [part for part in joined if part.kind in _CONTENTS]
+    cues = cues_of(contents, [part for part in joined if part.kind == "cue"])
+    strays = [part for part, cue in zip(contents, cues, strict=True) if _is_stray(text[part.start : part.end], cue)]
+    return [part for part in joined if part not in strays]
+
+
+def _is_stray(words: str, cue: Part | None) -> bool:
+    return len(words.split()) < (_FEWEST_WORDS if cue else _FEWEST_WORDS_WITHOUT_CUE)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class NamedSpan:
     """A name of the article and the index of its entity."""
@@ -115,7 +149,7 @@ def quotes(
         for field in fields
         for quote in _Scene(
             texts[field],
-            [part for part in found if part.field == field],
+            statements([part for part in found if part.field == field], texts[field]),
             named_spans(names, resolution, field),
             index,
         ).quotes()
@@ -137,7 +171,7 @@ class _Scene:
     def quotes(self) -> Iterator[Quote]:
         last: tuple[Speaker, int] | None = None
         for content, cue in zip(self._contents, self._cues, strict=True):
-            speaker = self._labelled(content, cue) or self._described(cue)
+            speaker = self._subject(cue) or self._labelled(content, cue) or self._described(cue)
             if speaker is None and last is not None and content.paragraph - last[1] <= 1:
                 speaker = last[0]
             speaker = speaker or self._named(content, cue)
@@ -156,6 +190,13 @@ class _Scene:
                 prob=round(content.prob, ROUNDED),
             )
 
+    def _subject(self, cue: Part | None) -> Speaker | None:
+        """The name that stands right behind the cue, where an Arabic verb has its subject."""
+        if cue is None:
+            return None
+        behind = self._names.touching(cue.end, cue.end + _ADJACENT)
+        return next((self._entity(each.entity) for each in behind if each.start >= cue.end), None)
+
     def _labelled(self, content: Part, cue: Part | None) -> Speaker | None:
         """The speaker part between cue and content, or else the one nearest to both."""
         low = min(content.start, cue.start) if cue else content.start
@@ -167,7 +208,9 @@ class _Scene:
         near = [
             part
             for part in self._speakers.touching(low - SPEAKER_REACH, high + SPEAKER_REACH)
-            if part.paragraph == content.paragraph and not (part.start < content.end and content.start < part.end)
+            if part.paragraph == content.paragraph
+            and not (part.start < content.end and content.start < part.end)
+            and any(letter.isalpha() for letter in self._text[part.start : part.end])
         ]
         return self._speaker(min(near, key=distance)) if near else None
 
