@@ -119,10 +119,10 @@ def main() -> None:
     parser.add_argument("encoder", type=Path, help="encoder directory written by training.pretrain")
     parser.add_argument("data", type=Path, help="folder of the corpora")
     parser.add_argument("out", type=Path, help="directory to write")
-    parser.add_argument("--rounds", type=int, default=10, help="rounds of the run (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=8, help="rounds of the run (default: %(default)s)")
     parser.add_argument(
         "--passes",
-        default="news=10,anercorp=5,aqmar=4,panx=0.6,wojood=3",
+        default="news=9,anercorp=4,aqmar=3.5,panx=0.4,wojood=1.5",
         help="passes over each corpus (default: %(default)s)",
     )
     parser.add_argument("--tokens", type=int, default=1300, help="pieces a batch (default: %(default)s)")
