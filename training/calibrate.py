@@ -1,7 +1,7 @@
-"""Temperatures and thresholds of a bundle, chosen on dev sets with the int8 graph as it ships.
+"""Temperatures of a bundle, chosen on dev sets with the int8 graph as it ships.
 
 A head's temperature minimises the negative log-likelihood of its dev labels (Guo et al., "On Calibration of Modern
-Neural Networks", 2017). The threshold of entity stances is the lowest that keeps dev precision at 60 or more.
+Neural Networks", 2017).
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,20 +16,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rasad.enrich.enricher import Enricher
 from rasad.enrich.reading import documents, score_words
 from rasad.enrich.stance import StanceModel
-from rasad.evaluation.attribution import entity_stance_result
 from rasad.evaluation.corpora import read_jsonl
 from rasad.evaluation.stance import news_claims, stance_records
 from rasad.inference.bundle import load_bundle
 from rasad.inference.engine import Engine
-from rasad.messages import RawArticle
 from training.finetune_stance import HEADS
 from training.tagging import LAYERS, news_document
 
 Logits = npt.NDArray[np.float32]
-THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 GRID = np.round(np.arange(0.5, 4.01, 0.05), 2)
 
 
@@ -86,47 +81,18 @@ def stance_temperatures(engine: Engine, data: Path) -> dict[str, float]:
     return found
 
 
-def with_threshold(bundle: Path, folder: Path, threshold: float) -> Path:
-    """A copy of `bundle` in `folder` with another threshold for entity stances."""
-    folder.mkdir(exist_ok=True)
-    for path in bundle.iterdir():
-        if path.name != "bundle.json":
-            (folder / path.name).write_bytes(path.read_bytes())
-    manifest = json.loads((bundle / "bundle.json").read_text())
-    manifest["thresholds"]["entity_stance"] = threshold
-    (folder / "bundle.json").write_text(json.dumps(manifest))
-    return folder
-
-
-def entity_stance_threshold(bundle: Path, stance: Path, articles: Sequence[dict[str, Any]], precision: float) -> float:
-    """The lowest threshold at which entity stances on `articles` are at least `precision` percent right; else 0.95."""
-    raw = [RawArticle(id=a["id"], title=a["title"], body=a["body"]) for a in articles]
-    for threshold in THRESHOLDS:
-        with tempfile.TemporaryDirectory() as folder:
-            enricher = Enricher.open(ner=with_threshold(bundle, Path(folder), threshold), stance=stance)
-        result = entity_stance_result(articles, enricher.annotate(raw)).whole
-        print(f"entity stances at {threshold}: P {result.precision:.1f} R {result.recall:.1f}", flush=True)
-        if result.precision >= precision:
-            return threshold
-    return 0.95
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("task", choices=("ner", "stance"))
     parser.add_argument("bundle", type=Path, help="bundle directory, with temperatures of 1")
     parser.add_argument("data", type=Path, help="folder of the corpora")
     parser.add_argument("out", type=Path, help="JSON file to write")
-    parser.add_argument("--stance", type=Path, help="stance bundle: also choose the threshold of entity stances")
     arguments = parser.parse_args()
     engine = Engine.open(load_bundle(arguments.bundle, task=arguments.task))
-    found: dict[str, Any] = {"thresholds": {}}
+    found: dict[str, Any] = {}
     if arguments.task == "ner":
         articles = list(read_jsonl(arguments.data / "news/dev.jsonl"))
         found["temperatures"] = ner_temperatures(engine, articles)
-        if arguments.stance:
-            chosen = entity_stance_threshold(arguments.bundle, arguments.stance, articles, precision=60)
-            found["thresholds"]["entity_stance"] = chosen
     else:
         found["temperatures"] = stance_temperatures(engine, arguments.data)
     arguments.out.write_text(json.dumps(found, indent=1) + "\n")

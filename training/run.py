@@ -30,14 +30,13 @@ def steps(data: Path, work: Path, minutes: float) -> Iterator[Step]:
     yield Step("base_weights", (str(base),), base / "tokenizer.json")
     yield Step("vocabulary", (str(base), str(pruned), *raw, "--limit", "60000"), pruned / "config.json")
     yield Step("pretrain", (str(pruned), str(encoder), *raw, "--minutes", str(minutes)), encoder / "tokenizer.json")
-    for task in ("stance", "ner"):
+    for task in ("ner", "stance"):
         tuned, graph, bundle = work / task, work / f"{task}-graph", work / "bundles" / task
         yield Step(f"finetune_{task}", (str(encoder), str(data), str(tuned)), tuned / "tokenizer.json")
         yield Step("export", (task, str(tuned), str(graph)), graph / "model.onnx")
         yield Step("bundle", (task, str(tuned), str(graph / "model.onnx"), str(bundle)), bundle / "bundle.json")
         calibrated = work / f"{task}-calibration.json"
-        beside = ("--stance", str(work / "bundles/stance")) if task == "ner" else ()
-        yield Step("calibrate", (task, str(bundle), str(data), str(calibrated), *beside), calibrated)
+        yield Step("calibrate", (task, str(bundle), str(data), str(calibrated)), calibrated)
         final = work / "calibrated" / task
         arguments = (task, str(tuned), str(graph / "model.onnx"), str(final), "--calibration", str(calibrated))
         yield Step("bundle", arguments, final / "bundle.json")

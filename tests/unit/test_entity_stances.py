@@ -1,82 +1,175 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rasad.enrich.entities import resolve
-from rasad.enrich.entity_stances import Role, StanceEvidence, entity_stances
+from rasad.enrich.entity_stances import MOST_EVIDENCE, entity_stances
+from rasad.enrich.ner import Name
 from rasad.enrich.quotes import named_spans
-from rasad.messages import EntityType, Stance
+from rasad.enrich.reading import FieldText, paragraphs
+from rasad.inference.tokenization import TokenizedText
+from rasad.messages import EntityType, Quote, Stance
+from rasad.text.clitics import strip_proclitics
+from rasad.text.normalise import normalise
+from rasad.text.sentences import split_sentences
+from rasad.text.words import word_spans
 from tests.unit.test_entities import name
 
-TEXT = "رحبت هدى سالم بقرار وزارة الصحة الأخير.\nفقرة أخرى عن النقابة."
+HUDA: tuple[str, EntityType] = ("هدى سالم", "PER")
+MINISTRY: tuple[str, EntityType] = ("وزارة الصحة", "ORG")
 
 
-def evidence(words: str, *, support: float = 0.9, prob: float = 0.9) -> StanceEvidence:
-    start = TEXT.index(words)
-    return StanceEvidence(
-        start=start, end=start + len(words), paragraph=TEXT[:start].count("\n"), support=support, prob=prob
+def field_text(text: str) -> FieldText:
+    normalised = normalise(text)
+    sentences = np.array(split_sentences(text), np.int32).reshape(-1, 2)
+    words = word_spans(normalised.text)
+    starts = np.searchsorted(normalised.offsets[:-1], sentences[:, 0])
+    none = np.zeros(0, np.int64)
+    tokenized = TokenizedText(
+        text=text,
+        normalised=normalised,
+        sentences=sentences,
+        words=words,
+        ids=none,
+        pieces=np.zeros((0, 2), np.int32),
+        word_of_piece=none,
+        sentence_of_word=np.maximum(np.searchsorted(starts, words[:, 0], side="right") - 1, 0),
+        sentence_of_piece=none,
     )
+    return FieldText("body", tokenized, paragraphs(tokenized), 0)
 
 
-def role(kind: str, words: str, *, prob: float = 0.9) -> Role:
-    start = TEXT.index(words)
-    return Role(
-        kind="holder" if kind == "holder" else "target",
-        start=start,
-        end=start + len(words),
-        paragraph=TEXT[:start].count("\n"),
-        prob=prob,
-    )
+def named_at(text: str, surface: str, kind: EntityType) -> Name:
+    core = strip_proclitics(surface, seen=frozenset())
+    start = text.index(surface)
+    made = name(surface, kind, start=start)
+    return replace(made, core_start=start + core.start, canonical=core.canonical)
 
 
-def read(shown: list[StanceEvidence], known: list[Role], *named: tuple[str, EntityType]) -> list[Stance]:
-    names = [name(words, kind, start=TEXT.index(words)) for words, kind in named]
-    resolution = resolve(names, {"title": "", "body": TEXT})
-    spans = named_spans(names, resolution, "body")
-    return entity_stances("body", TEXT, shown, known, spans, resolution.entities)
+def read(text: str, *named: tuple[str, EntityType], quotes: tuple[Quote, ...] = ()) -> list[Stance]:
+    """The stances of a text in which each name stands once."""
+    names = sorted((named_at(text, words, kind) for words, kind in named), key=lambda each: each.start)
+    resolution = resolve(names, {"title": "", "body": text})
+    return entity_stances(field_text(text), named_spans(names, resolution, "body"), resolution.entities, quotes)
 
 
-def test_evidence_with_a_holder_and_a_target_makes_a_stance() -> None:
-    (stance,) = read(
-        [evidence("رحبت")],
-        [role("holder", "هدى سالم"), role("target", "وزارة الصحة")],
-        ("هدى سالم", "PER"),
-        ("وزارة الصحة", "ORG"),
-    )
-    assert (stance.kind, stance.label) == ("entity", "support")
-    assert stance.holder is not None
-    assert (stance.holder.text, stance.target.text) == ("هدى سالم", "وزارة الصحة")
-    assert stance.holder.entity_id
-    assert stance.target.entity_id
-    assert stance.holder.entity_id != stance.target.entity_id
-    assert stance.probs == {"support": 0.9, "oppose": pytest.approx(0.1)}
-    assert [TEXT[span.start : span.end] for span in stance.evidence] == ["رحبت"]
-
-
-def test_the_side_is_that_of_the_words() -> None:
-    (stance,) = read([evidence("رحبت", support=0.2)], [role("holder", "هدى سالم"), role("target", "وزارة الصحة")])
-    assert stance.label == "oppose"
-    assert stance.target.entity_id is None
+def triples(stances: list[Stance]) -> list[tuple[str, str, str]]:
+    return [(each.holder.text, each.label, each.target.text) for each in stances if each.holder is not None]
 
 
 @pytest.mark.parametrize(
-    "known",
+    ("text", "expected"),
     [
-        [],
-        [role("holder", "هدى سالم")],
-        [role("target", "وزارة الصحة")],
-        [role("holder", "هدى سالم"), role("target", "النقابة")],
-        [role("holder", "هدى سالم", prob=0.4), role("target", "وزارة الصحة")],
+        ("رفضت وزارة الصحة مطالب النقابة.", ("وزارة الصحة", "oppose", "مطالب النقابة")),
+        ("وزارة الصحة ترفض مطالب النقابة.", ("وزارة الصحة", "oppose", "مطالب النقابة")),
+        ("نددت وزارة الصحة أمس بالهجوم الأخير.", ("وزارة الصحة", "oppose", "الهجوم الأخير")),
+        ("وأشادت وزارة الصحة بجهود النقابة.", ("وزارة الصحة", "support", "جهود النقابة")),
+        ("وافقت وزارة الصحة على مطالب النقابة.", ("وزارة الصحة", "support", "مطالب النقابة")),
+        ("وطالبت وزارة الصحة بإقالة مدير المستشفى.", ("وزارة الصحة", "oppose", "مدير المستشفى")),
+        ("قالت وزارة الصحة في بيان إنها ترفض مطالب النقابة.", ("وزارة الصحة", "oppose", "مطالب النقابة")),
+        ("واجتمعت وزارة الصحة بالنقابة رافضة مطالب الأطباء.", ("وزارة الصحة", "oppose", "مطالب الأطباء")),
+        ("وأعلنت وزارة الصحة دعمها للقرار الجديد.", ("وزارة الصحة", "support", "القرار الجديد")),
     ],
 )
-def test_a_part_that_is_missing_far_or_unsure_makes_no_stance(known: list[Role]) -> None:
-    assert read([evidence("رحبت")], known) == []
+def test_a_clause_tells_holder_side_and_target(text: str, expected: tuple[str, str, str]) -> None:
+    assert triples(read(text, ("وزارة الصحة", "ORG"))) == [expected]
 
 
-def test_unsure_evidence_makes_no_stance() -> None:
-    assert read([evidence("رحبت", prob=0.3)], [role("holder", "هدى سالم"), role("target", "وزارة الصحة")]) == []
+def test_names_are_linked_and_evidence_runs_from_the_verb() -> None:
+    text = "رحبت هدى سالم بقرار وزارة الصحة الأخير."
+    (stance,) = read(text, HUDA, MINISTRY)
+    assert (stance.kind, stance.label) == ("entity", "support")
+    assert stance.holder is not None
+    assert (stance.holder.text, stance.target.text) == ("هدى سالم", "قرار وزارة الصحة الأخير")
+    assert stance.holder.entity_id
+    assert stance.target.entity_id is None
+    assert stance.probs == {"support": 1.0, "oppose": 0.0}
+    assert [text[span.start : span.end] for span in stance.evidence] == ["رحبت هدى سالم بقرار وزارة الصحة الأخير"]
 
 
-def test_nobody_stands_towards_themselves() -> None:
-    same = [role("holder", "هدى سالم"), role("target", "هدى سالم")]
-    assert read([evidence("رحبت")], same, ("هدى سالم", "PER")) == []
+def test_a_target_that_is_a_name_is_linked() -> None:
+    (stance,) = read("اتهمت هدى سالم وزارة الصحة بالإهمال.", HUDA, MINISTRY)
+    assert stance.target.text == "وزارة الصحة"
+    assert stance.target.entity_id
+
+
+def test_an_apposition_is_not_the_target() -> None:
+    found = read("انتقدت هدى سالم، رئيسة النقابة السابقة، وزارة الصحة.", HUDA, MINISTRY)
+    assert triples(found) == [("هدى سالم", "oppose", "وزارة الصحة")]
+
+
+def test_a_relative_clause_speaks_of_the_name_before_it() -> None:
+    found = read("وصلت هدى سالم، التي اتهمتها وزارة الصحة بالإهمال، أمس.", HUDA, MINISTRY)
+    assert triples(found) == [("وزارة الصحة", "oppose", "هدى سالم")]
+
+
+def test_a_verbal_noun_between_two_names() -> None:
+    found = read("بعد اتهام هدى سالم لوزارة الصحة.", HUDA, ("لوزارة الصحة", "ORG"))
+    assert triples(found) == [("هدى سالم", "oppose", "وزارة الصحة")]
+
+
+def test_each_of_several_holders_has_a_stance() -> None:
+    found = read("دانت وزارة الصحة واتحاد الأطباء الهجوم.", MINISTRY, ("واتحاد الأطباء", "ORG"))
+    assert [(holder, target) for holder, _, target in triples(found)] == [
+        ("وزارة الصحة", "الهجوم"),
+        ("اتحاد الأطباء", "الهجوم"),
+    ]
+
+
+def test_a_pronoun_in_a_quote_is_its_speaker() -> None:
+    text = "وأضافت أنها ترفض مطالب النقابة."
+    quote = Quote(
+        field="body",
+        start=text.index("أنها"),
+        end=len(text) - 1,
+        kind="indirect",
+        cue="وأضافت",
+        speaker="هدى سالم",
+        speaker_entity_id="e1",
+        prob=0.9,
+    )
+    (stance,) = read(text, quotes=(quote,))
+    assert stance.holder is not None
+    assert (stance.holder.text, stance.holder.entity_id) == ("هدى سالم", "e1")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "لم ترفض وزارة الصحة مطالب النقابة.",
+        "رفضت وزارة الصحة التعليق على الأمر.",
+        "اتهمت وزارة الصحة بالإهمال.",
+        "رفضت وزارة الصحة ذلك.",
+        "تقع وزارة الصحة في مدينة قريبة.",
+        "رفض.",
+        "",
+    ],
+)
+def test_what_states_no_stance_makes_none(text: str) -> None:
+    assert read(text, *([MINISTRY] if "وزارة الصحة" in text else [])) == []
+
+
+def test_a_stance_between_nobody_named_is_left_out() -> None:
+    assert read("رفض الجمهور قرار الحكم.") == []
+
+
+WORDS = """رفض يرفض رفضه رفضها رافضين نددت بقرار على ل ب ، . التي أنه وزير الصحة هدى سالم وزارة الموالية طالب بإقالة
+عن ما في"""
+
+
+@given(st.lists(st.sampled_from(WORDS.split()), max_size=25))
+def test_any_words_give_whole_stances(words: list[str]) -> None:
+    text = " ".join(words)
+    named = [(each, kind) for each, kind in (HUDA, MINISTRY) if each in text]
+    for stance in read(text, *named):
+        (shown,) = stance.evidence
+        assert 0 <= shown.start < shown.end <= len(text)
+        assert len(text[shown.start : shown.end].split()) <= MOST_EVIDENCE
+        assert stance.target.text
+        assert stance.holder is not None
+        assert stance.holder.text

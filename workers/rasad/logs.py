@@ -21,6 +21,9 @@ Format = Literal["auto", "json", "console"]
 _LIBRARIES: Final = ("faust", "mode", "kafka", "aiokafka", "asyncio")
 """Loggers that narrate every rebalance at level info: they are heard from warning up, or all at debug."""
 
+_STALLS: Final = "kafka.net.selector"
+"""kafka-python's notes on its own event loop when the machine is busy: nothing that an operator can act on."""
+
 _FIRST: Final = ("timestamp", "level", "logger", "event", "article_id", "topic", "partition", "offset")
 
 
@@ -44,6 +47,7 @@ def configure(level: Level = "info", format_: Format = "auto", stream: TextIO | 
         library.handlers.clear()
         library.propagate = True
         library.setLevel(threshold if threshold <= logging.DEBUG else max(threshold, logging.WARNING))
+    logging.getLogger(_STALLS).setLevel(threshold if threshold <= logging.DEBUG else logging.ERROR)
     logging.captureWarnings(capture=True)
     structlog.configure(
         processors=[

@@ -14,14 +14,7 @@ import structlog
 from rasad import __version__
 from rasad.enrich.decode import MAX_BYTES, decode
 from rasad.enrich.entities import ROUNDED, Resolution, resolve
-from rasad.enrich.entity_stances import (
-    DEFAULT_THRESHOLD,
-    EVIDENCE_HEAD,
-    ROLES_HEAD,
-    entity_stances,
-    evidence,
-    roles,
-)
+from rasad.enrich.entity_stances import entity_stances
 from rasad.enrich.ner import Name, names
 from rasad.enrich.quotes import Part, named_spans, parts, quotes
 from rasad.enrich.reading import Document, FieldScores, documents, score_words, spans_of
@@ -95,8 +88,7 @@ class Enricher:
         self._stance = stance
         self._max_bytes = max_bytes
         self._head = ner.bundle.manifest.default_head
-        optional = (QUOTES_HEAD, EVIDENCE_HEAD, ROLES_HEAD)
-        self._heads = [self._head, *(head for head in optional if head in ner.bundle.manifest.heads)]
+        self._heads = [self._head, *([QUOTES_HEAD] if QUOTES_HEAD in ner.bundle.manifest.heads else [])]
         self.pipeline = pipeline_of(ner, stance)
 
     @classmethod
@@ -195,15 +187,26 @@ class Enricher:
         threshold = self._ner.bundle.manifest.thresholds.get("mention", 0.0)
         known = names(self._ner, found.scored, self._head, threshold=threshold)
         resolution = resolve(known, texts)
+        said = quotes(self._quote_parts(found), known, resolution, texts)
+        held = [
+            stance
+            for each in found.scored
+            for stance in entity_stances(
+                each.text,
+                named_spans(known, resolution, each.text.field),
+                resolution.entities,
+                [quote for quote in said if quote.field == each.text.field],
+            )
+        ]
         event = EnrichedEvent(
             event_id=event_id,
             event_type=EVENT_TYPE,
             article=_article(article, found.document, digest),
             mentions=_mentions(known, resolution, event_id),
             entities=resolution.entities,
-            stances=(*_headline(article, found.stance), *self._entity_stances(found, known, resolution, texts)),
+            stances=(*_headline(article, found.stance), *held),
             pipeline=self.pipeline,
-            quotes=quotes(self._quote_parts(found), known, resolution, texts),
+            quotes=said,
         )
         check_surfaces(event)
         return event
@@ -218,26 +221,6 @@ class Enricher:
             for part in parts(each.text, spans_of(self._ner, each, QUOTES_HEAD, within="paragraph"))
             if part.prob >= threshold or part.kind in ("cue", "speaker")
         ]
-
-    def _entity_stances(
-        self, found: _Annotated, known: Sequence[Name], resolution: Resolution, texts: Mapping[Field, str]
-    ) -> list[Stance]:
-        if EVIDENCE_HEAD not in self._heads or ROLES_HEAD not in self._heads:
-            return []
-        _, layer = self._ner.bundle.head(EVIDENCE_HEAD)
-        threshold = self._ner.bundle.manifest.thresholds.get("entity_stance", DEFAULT_THRESHOLD)
-        made = []
-        for each in found.scored:
-            made += entity_stances(
-                each.text.field,
-                texts[each.text.field],
-                evidence(each, spans_of(self._ner, each, EVIDENCE_HEAD), layer.labels, layer.temperature),
-                roles(each.text, spans_of(self._ner, each, ROLES_HEAD)),
-                named_spans(known, resolution, each.text.field),
-                resolution.entities,
-                threshold=threshold,
-            )
-        return made
 
 
 def _article(article: RawArticle, document: Document, digest: str) -> Article:

@@ -320,7 +320,7 @@ def _event_rows(run: _Run, engine: Engine, graph: Graph) -> list[Row]:
     heads = engine.bundle.manifest.heads
     if "quotes" in heads:
         rows.append(QuoteRow(corpus="news dev", graph=graph, result=quote_result(articles, events)))
-    if {"stance_evidence", "stance_roles"} <= heads.keys():
+    if engine.bundle.manifest.default_head == "news":
         rows.append(EntityStanceRow(corpus="news dev", graph=graph, result=entity_stance_result(articles, events)))
     return rows
 
