@@ -11,7 +11,7 @@ import pytest
 
 from rasad.enrich.enricher import Enricher
 from rasad.messages import EnrichedEvent, Record
-from tests.training.tiny_corpora import sentence, write_corpora
+from tests.training.tiny_corpora import NAMES, sentence, write_corpora
 
 pytestmark = [pytest.mark.training, pytest.mark.timeout(900)]
 
@@ -59,4 +59,4 @@ def test_from_base_weights_to_an_event(tmp_path: Path) -> None:
     text = "\n\n".join((sentence(0), sentence(1)))
     (event,) = enricher.enrich([Record(value=text.encode())])
     assert isinstance(event, EnrichedEvent)
-    assert "كريم منصور" in {mention.surface for mention in event.mentions if mention.type == "PER"}
+    assert {mention.surface for mention in event.mentions if mention.type == "PER"} & set(NAMES)
