@@ -72,6 +72,7 @@ def test_a_whole_bundle_loads(directory: Path) -> None:
         ({"task": "stance"}, "for task 'stance', but 'ner' is wanted"),
         ({"task": "poetry"}, "task: Input should be"),
         ({"default_head": "sport"}, "'sport' is not among heads"),
+        ({"headline_head": "radio"}, "'radio' is not among heads"),
         ({"max_tokens": 4}, "max_tokens 4"),
         ({"files": {}}, "no hash for model.onnx"),
         ({"files": manifest()["files"] | {"../config.json": "0"}}, "not a plain file name"),

@@ -141,6 +141,14 @@ def test_run_alone_may_differ(enricher: Enricher) -> None:
     assert made.run["elapsed_ms"] > 0
 
 
+def test_a_sound_headline_has_its_bodys_consent_and_all_four_probabilities(enricher: Enricher) -> None:
+    made = event(enricher.enrich([record(TITLE, BODY)])[0])
+    (stance,) = [each for each in made.stances if each.kind == "headline"]
+    assert stance.label == "agree"
+    assert list(stance.probs) == ["agree", "disagree", "discuss", "unrelated"]
+    assert sum(stance.probs.values()) == pytest.approx(1, abs=0.001)
+
+
 def test_an_article_without_a_title_has_no_headline_stance(enricher: Enricher) -> None:
     (made,) = enricher.annotate([RawArticle(id="a1", title="", body=BODY)])
     assert [stance for stance in made.stances if stance.kind == "headline"] == []

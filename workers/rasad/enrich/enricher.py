@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 import structlog
 
@@ -47,7 +47,9 @@ _CLAIM_LABELS: Final[Mapping[str, ClaimLabel]] = {
     "disagree": "disagree",
     "discuss": "discuss",
     "unrelated": "unrelated",
+    "other": "discuss",
 }
+"""What a head's label is in an event; ANS calls "other" what neither agrees nor disagrees."""
 
 _log = structlog.get_logger(__name__)
 
@@ -74,18 +76,23 @@ def pipeline_of(ner: Engine, stance: StanceModel) -> Pipeline:
 class Enricher:
     """Turns records into outcomes; holds the models and no other state.
 
-    Raises BundleError if the stance model's labels are not those of events.
+    `stance` judges headlines by its bundle's head for them, unless it was opened with another than the default one.
+    Raises BundleError if that head's labels are not those of events.
     """
 
     def __init__(self, ner: Engine, stance: StanceModel, *, max_bytes: int = MAX_BYTES) -> None:
-        foreign = [label for label in stance.labels if label not in _CLAIM_LABELS]
+        manifest = stance.engine.bundle.manifest
+        headlines = stance
+        if stance.head == manifest.default_head and manifest.headline_head is not None:
+            headlines = StanceModel(stance.engine, manifest.headline_head)
+        foreign = [label for label in headlines.labels if label not in _CLAIM_LABELS]
         if foreign:
             raise BundleError(
-                f"{stance.engine.bundle.directory}: head {stance.head!r} has labels that events do not know: "
+                f"{stance.engine.bundle.directory}: head {headlines.head!r} has labels that events do not know: "
                 f"{', '.join(foreign)}; choose a bundle whose default head has {', '.join(_CLAIM_LABELS)}"
             )
         self._ner = ner
-        self._stance = stance
+        self._headlines = headlines
         self._max_bytes = max_bytes
         self._head = ner.bundle.manifest.default_head
         self._heads = [self._head, *([QUOTES_HEAD] if QUOTES_HEAD in ner.bundle.manifest.heads else [])]
@@ -171,12 +178,12 @@ class Enricher:
         self, texts: Sequence[tuple[str, str]], read: Sequence[Document]
     ) -> list[StanceResult | None]:
         """The stance of each body towards its title; None where either is missing."""
-        stance = self._stance.engine
+        stance = self._headlines.engine
         if stance.tokenizer.identity != self._ner.tokenizer.identity:
             read = documents(stance, texts)
         whole = [index for index, each in enumerate(read) if all(len(part.tokenized.sentences) for part in each.fields)]
         results: list[StanceResult | None] = [None] * len(read)
-        for index, result in zip(whole, self._stance.classify_headlines([read[i] for i in whole]), strict=True):
+        for index, result in zip(whole, self._headlines.classify_headlines([read[i] for i in whole]), strict=True):
             results[index] = result
         return results
 
@@ -270,10 +277,16 @@ def _headline(article: RawArticle, result: StanceResult | None) -> list[Stance]:
             kind="headline",
             target=StanceTarget(text=article.title),
             label=_CLAIM_LABELS[result.label],
-            probs=result.probs,
+            probs=_claim_probs(result),
             evidence=result.evidence,
         )
     ]
+
+
+def _claim_probs(result: StanceResult) -> dict[str, float]:
+    """The probability of every label of an event's claim stance; 0 for those that the head does not have."""
+    known = {_CLAIM_LABELS[label]: value for label, value in result.probs.items()}
+    return {label: known.get(label, 0.0) for label in get_args(ClaimLabel)}
 
 
 def check_surfaces(event: EnrichedEvent) -> None:

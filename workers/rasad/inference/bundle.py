@@ -50,6 +50,7 @@ class Manifest:
 
     `batch_invariant` states that a sequence's logits are the same bits in any batch and under any padding, so
     sequences of different articles may share a batch. Per-tensor dynamic quantisation does not have that property.
+    `headline_head` judges an article's body against its own headline; the default head does where it is None.
     """
 
     format: int
@@ -62,6 +63,7 @@ class Manifest:
     files: Mapping[str, str]
     pooling: Literal["word-mean"] = "word-mean"
     batch_invariant: bool = False
+    headline_head: str | None = None
     thresholds: Mapping[str, float] = field(default_factory=dict)
     licence: str = ""
     training_data: tuple[Mapping[str, Any], ...] = ()
@@ -181,6 +183,8 @@ def _check_heads(directory: Path, manifest: Manifest) -> None:
     where = directory / "bundle.json"
     if manifest.default_head not in manifest.heads:
         raise BundleError(f"{where}: default_head {manifest.default_head!r} is not among heads")
+    if manifest.headline_head is not None and manifest.headline_head not in manifest.heads:
+        raise BundleError(f"{where}: headline_head {manifest.headline_head!r} is not among heads")
     kind = _KIND_OF_TASK[manifest.task]
     if manifest.heads[manifest.default_head].kind != kind:
         raise BundleError(f"{where}: the default head of a {manifest.task} bundle must be of kind {kind!r}")
