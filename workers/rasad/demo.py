@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -87,7 +88,7 @@ def run(console: Console, article: Path | None, seeds: Path) -> None:
         connection = stack.enter_context(cluster(console))
         topics.declare(connection, topics.specs(names))
         console.print(f"topics declared: {', '.join(spec.name for spec in topics.specs(names))}")
-        scratch = stack.enter_context(_scratch())
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rasad-demo-")))
         began = time.monotonic()
         stack.enter_context(worker(connection, scratch / "worker.log"))
         console.print(f"worker ready after {time.monotonic() - began:.1f} s")
@@ -104,14 +105,6 @@ def run(console: Console, article: Path | None, seeds: Path) -> None:
         "  .venv/bin/rasad broker start && .venv/bin/rasad topics declare && .venv/bin/rasad worker",
         markup=False,
     )
-
-
-@contextmanager
-def _scratch() -> Iterator[Path]:
-    import tempfile
-
-    with tempfile.TemporaryDirectory(prefix="rasad-demo-") as folder:
-        yield Path(folder)
 
 
 def _watch(console: Console, enriched: Tail, letters: Tail, wanted: int) -> tuple[int, int]:
