@@ -2,16 +2,19 @@
 
 Whole words are masked (their pieces together), 20 % of them: 80 % become `<mask>`, 10 % a random piece, 10 % stay.
 The output layer is tied to the embedding table and its dense layer starts as the identity. The learning rate
-warms up over 3 % of the time budget and then falls linearly to zero. Resumes from the checkpoint in OUT.
+warms up over 3 % of the time budget and then falls linearly to zero. Resumes from the checkpoint in OUT; SIGTERM
+and Ctrl-C save one first, and a larger --minutes goes on from where an earlier run ended.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import signal
 import time
 from itertools import islice
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import numpy.typing as npt
@@ -118,7 +121,7 @@ def main() -> None:
     )
     encoder = BertModel.from_pretrained(arguments.base, config=config, add_pooling_layer=False)
     model = MaskedLanguageModel(encoder).to(device()).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=arguments.lr, betas=(0.9, 0.98), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=arguments.lr, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
     checkpoint = arguments.out / "checkpoint.pt"
     step, spent = 0, 0.0
     if checkpoint.exists():
@@ -134,6 +137,9 @@ def main() -> None:
     started = saved = time.monotonic()
     bar = tqdm(total=round(budget), initial=round(spent), unit="s", mininterval=10)
     recent: list[float] = []
+    interrupted = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: interrupted.set())
     with (arguments.out / "log.jsonl").open("a") as log:
         while True:
             elapsed = spent + time.monotonic() - started
@@ -164,11 +170,15 @@ def main() -> None:
                 bar.set_postfix(loss=row["loss"], tokens=f"{step * batch_tokens / 1e6:.2f}M")
                 recent = []
             bar.update(round(elapsed) - bar.n)
-            if time.monotonic() - saved > 300:
+            if interrupted.is_set() or time.monotonic() - saved > 300:
                 saved = time.monotonic()
                 state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
                 torch.save({**state, "step": step, "spent": elapsed}, checkpoint)
                 encoder.save_pretrained(arguments.out)
+            if interrupted.is_set():
+                raise SystemExit(f"interrupted after {elapsed:.0f} s; run again to go on from {checkpoint}")
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+    torch.save({**state, "step": step, "spent": budget}, checkpoint)
     encoder.save_pretrained(arguments.out)
     (arguments.out / "tokenizer.json").write_bytes((arguments.base / "tokenizer.json").read_bytes())
 

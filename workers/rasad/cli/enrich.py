@@ -1,0 +1,52 @@
+"""`rasad enrich`: files in, outcomes out, without a broker."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rasad.cli.options import ConfigOption, NerOption, StanceOption, clear_errors, enricher_of, out, settings_of
+
+if TYPE_CHECKING:
+    from rasad.messages import Outcome
+
+
+def enrich(
+    inputs: Annotated[list[str], typer.Argument(metavar="FILE|DIR|-", help="Articles: .txt, .json or .jsonl.")],
+    dead_letters: Annotated[
+        Path | None, typer.Option(help="Write dead letters to this file instead of standard output.")
+    ] = None,
+    pretty: Annotated[bool, typer.Option("--pretty", help="A readable right-to-left view in place of JSON.")] = False,
+    ner: NerOption = None,
+    stance: StanceOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Enrich files without a broker: one JSON line an outcome, events and dead letters alike.
+
+    Example: `rasad enrich seeds/01-politics-kites-geneva.txt --pretty`
+    """
+    loaded = settings_of(config, models__ner=ner, models__stance=stance)
+    with clear_errors():
+        from rasad.messages import DeadLetter
+        from rasad.presentation import show
+        from rasad.streams.files import FileDriver, outcome_line
+
+        apart = dead_letters.open("wb") if dead_letters else None
+
+        def write(outcome: Outcome) -> None:
+            if apart is not None and isinstance(outcome, DeadLetter):
+                apart.write(outcome_line(outcome))
+            elif pretty:
+                show(out, outcome, whole=True)
+            else:
+                sys.stdout.buffer.write(outcome_line(outcome))
+
+        try:
+            FileDriver(inputs=tuple(inputs), write=write).run(enricher_of(loaded).enrich)
+            sys.stdout.flush()
+        finally:
+            if apart is not None:
+                apart.close()

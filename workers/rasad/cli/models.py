@@ -1,0 +1,124 @@
+"""`rasad models`: bundles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from rasad.cli.options import clear_errors, err, fail, out
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+app = typer.Typer(help="Model bundles: evaluate, convert, verify.", no_args_is_help=True)
+
+
+@app.command("eval")
+def evaluate(
+    data: Annotated[Path, typer.Option(help="Folder of the corpora: news/, ner/, stance/.")],
+    task: Annotated[str, typer.Option(help="`ner`, `quotes` (and entity stances), `stance`, or `all`.")] = "all",
+    bundle: Annotated[
+        str | None, typer.Option(help="Bundle to measure; the bundled ones by default.", show_default=False)
+    ] = None,
+    fp32: Annotated[
+        Path | None, typer.Option(help="Another graph of that bundle to measure beside it.", show_default=False)
+    ] = None,
+    dev_only: Annotated[bool, typer.Option("--dev-only", help="Leave the test sets alone.")] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only so many texts of each corpus.", show_default=False)
+    ] = None,
+) -> None:
+    """Measure bundles on labelled corpora: strict F1, calibration, stance, quotes; int8 beside fp32 with `--fp32`."""
+    if task not in ("ner", "quotes", "stance", "all"):
+        fail(f"--task {task!r}: say ner, quotes, stance or all", 2)
+    with clear_errors():
+        from rich.progress import Progress
+
+        from rasad.evaluation import report
+
+        with Progress(console=err, transient=True) as progress:
+            tasks: dict[str, TaskID] = {}
+
+            def told(what: str, done: int, total: int) -> None:
+                if what not in tasks:
+                    tasks[what] = progress.add_task(what, total=total)
+                progress.update(tasks[what], completed=done)
+
+            try:
+                found = report.evaluate(
+                    data,
+                    task=task,  # type: ignore[arg-type]
+                    bundle=bundle,
+                    fp32=fp32,
+                    dev_only=dev_only,
+                    limit=limit,
+                    progress=told,
+                )
+            except report.EvaluationError as error:
+                fail(error)
+    for each in report.tables(found):
+        table = Table(title=each.title, title_justify="left", box=None, pad_edge=False)
+        for column in each.columns:
+            table.add_column(column)
+        for row in each.rows:
+            table.add_row(*row)
+        out.print(table, soft_wrap=False)
+        for note in each.notes:
+            out.print(note, style="dim", markup=False)
+        out.print()
+    for line in found.left_out:
+        err.print(f"not measured: {line}", markup=False)
+
+
+@app.command("convert")
+def make_bundle(
+    source: Annotated[
+        str, typer.Argument(metavar="HUB_ID_OR_PATH", help="A Hugging Face model: a folder or a Hub id.")
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="OUT", help="Bundle directory to write; must not exist yet.")],
+    label: Annotated[
+        list[str] | None, typer.Option(help="OLD=NEW: rename a label or type of the model; may be repeated.")
+    ] = None,
+    fp32: Annotated[Path | None, typer.Option(help="Keep the fp32 graph here.", show_default=False)] = None,
+    licence: Annotated[str, typer.Option(help="Licence of the weights, for the manifest.")] = "",
+) -> None:
+    """Make a bundle from any Hugging Face token-classification or sequence-classification model.
+
+    Needs the extra: `pip install 'rasad[training]'`. Reads safetensors only and never runs a model's own code.
+    """
+    renamed = dict(pair.partition("=")[::2] for pair in label or [])
+    with clear_errors():
+        from rasad.inference.conversion import convert
+
+        made = convert(source, folder, labels=renamed, licence=licence, fp32=fp32)
+    out.print(f"{folder}: {made.manifest.task} bundle {made.manifest.name}, {made.sha256[:12]}", markup=False)
+
+
+@app.command("verify")
+def check(
+    bundle: Annotated[
+        str | None, typer.Argument(help="Bundle directory; both bundled ones by default.", show_default=False)
+    ] = None,
+    fp32: Annotated[
+        Path | None, typer.Option(help="fp32 graph to compare the int8 one with.", show_default=False)
+    ] = None,
+) -> None:
+    """Check a bundle: hashes, labels, operator set, that it runs, that equal input gives equal bits."""
+    with clear_errors():
+        from rasad.inference.bundle import bundled_directory
+        from rasad.inference.verification import verify
+
+        wanted = [bundle] if bundle else [str(bundled_directory(task)) for task in ("ner", "stance")]
+        failed = 0
+        for each in wanted:
+            out.print(each, style="bold", markup=False)
+            for check in verify(each, fp32=fp32):
+                mark = "[green]pass[/]" if check.passed else "[red]fail[/]"
+                out.print(f"  {mark}  {check.name}: ", end="")
+                out.print(check.detail, markup=False, soft_wrap=True)
+                failed += not check.passed
+    if failed:
+        raise typer.Exit(1)

@@ -1,0 +1,111 @@
+"""What the verbs share: options, settings, the cluster, and how an error reads."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from rasad.settings import Loaded, SettingsError, load
+
+if TYPE_CHECKING:
+    from rasad.enrich.enricher import Enricher
+    from rasad.streams.connection import Connection
+
+STARTED = time.monotonic()
+"""When the process began, for "ready after" figures."""
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="TOML file; else RASAD_CONFIG, or rasad.toml here.", show_default=False)
+]
+BootstrapOption = Annotated[
+    str | None,
+    typer.Option(
+        "--bootstrap-servers",
+        help="host:port,... of the cluster; else KAFKA_BOOTSTRAP_SERVERS, or the broker of `rasad broker start`.",
+        show_default=False,
+    ),
+]
+NerOption = Annotated[
+    str | None, typer.Option("--ner", help="NER bundle: a folder; the bundled one by default.", show_default=False)
+]
+StanceOption = Annotated[
+    str | None,
+    typer.Option("--stance", help="Stance bundle: a folder; the bundled one by default.", show_default=False),
+]
+
+
+def fail(message: object, code: int = 1) -> NoReturn:
+    """Say what went wrong on standard error and end the process with `code`."""
+    err.print(f"rasad: {message}", style="red", markup=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Turn the errors that a user can act on into one line and an exit code: 2 for configuration, 1 otherwise."""
+    from rasad.broker import BrokerError
+    from rasad.inference.bundle import BundleError
+    from rasad.streams.connection import BrokerUnavailable
+    from rasad.streams.driver import DriverError
+
+    try:
+        yield
+    except SettingsError as error:
+        fail(error, 2)
+    except (BundleError, BrokerError, BrokerUnavailable, DriverError) as error:
+        fail(error)
+    except BrokenPipeError:
+        # The reader (head, less) has what it wanted; closing quietly is what a filter does.
+        sys.stderr.close()
+        raise typer.Exit(0) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(128 + signal.SIGINT) from None
+
+
+def settings_of(config: Path | None, **flags: object) -> Loaded:
+    """The settings with `flags` (`group__key`) over them, and logging as they say."""
+    from rasad.logs import configure
+
+    try:
+        loaded = load(config, {key.replace("__", "."): value for key, value in flags.items()})
+    except SettingsError as error:
+        fail(error, 2)
+    configure(loaded.settings.logs.level, loaded.settings.logs.format)
+    return loaded
+
+
+def connection_of(loaded: Loaded) -> Connection:
+    """How to reach the cluster that the settings name, or else the embedded broker where one runs."""
+    from rasad import broker
+    from rasad.streams.connection import Connection
+
+    running = broker.status()
+    try:
+        return Connection.of(loaded.settings.kafka, running.bootstrap if running else None)
+    except ValueError as error:
+        fail(error, 2)
+
+
+def enricher_of(loaded: Loaded) -> Enricher:
+    """The enricher with the settings' models."""
+    from rasad.enrich.enricher import Enricher
+
+    models = loaded.settings.models
+    return Enricher.open(
+        ner=models.ner,
+        stance=models.stance,
+        threads=models.threads,
+        token_budget=models.token_budget,
+        max_bytes=loaded.settings.input.max_bytes,
+    )

@@ -1,0 +1,37 @@
+"""`rasad produce`: files into the raw topic."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from rasad.cli.options import BootstrapOption, ConfigOption, clear_errors, connection_of, err, settings_of
+
+
+def produce(
+    inputs: Annotated[list[str], typer.Argument(metavar="FILE|DIR|-", help="Articles to publish.")],
+    topic: Annotated[str | None, typer.Option(help="Topic; the raw topic by default.", show_default=False)] = None,
+    bootstrap_servers: BootstrapOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Publish files to the raw topic, keyed by article id."""
+    loaded = settings_of(config, kafka__bootstrap_servers=bootstrap_servers)
+    connection = connection_of(loaded)
+    with clear_errors():
+        from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        from rasad.streams.files import records
+        from rasad.streams.producing import produce as publish
+
+        name = topic or loaded.settings.topics.raw
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=err, transient=True) as progress:
+            task = progress.add_task(f"to {name}", total=None)
+            done = publish(connection, name, records(inputs), lambda n: progress.update(task, completed=n))
+        for record in done.refused:
+            place = f"{record.topic} record {record.offset}"
+            err.print(f"rasad: {place}: {len(record.value):,} bytes are too many for {name}", style="red", markup=False)
+        err.print(f"{done.taken} records to {name}")
+    if done.refused:
+        raise typer.Exit(1)

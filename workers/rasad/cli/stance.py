@@ -1,0 +1,43 @@
+"""`rasad stance`: claims against articles, without a broker."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from rasad.cli.options import ConfigOption, StanceOption, clear_errors, err, settings_of
+
+
+def stance(
+    pairs: Annotated[str, typer.Argument(metavar="PAIRS.jsonl|-", help="Lines of {id, claim, title, body}.")],
+    head: Annotated[
+        str | None, typer.Option(help='Output layer; `target` judges favor, against or none towards "claim".')
+    ] = None,
+    stance_bundle: StanceOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Judge claims against articles: a line of {id, label, probs, evidence} for each pair.
+
+    A line that cannot be read is named on standard error and makes the exit code 1; the others go on.
+    """
+    loaded = settings_of(config, models__stance=stance_bundle)
+    with clear_errors():
+        from rasad.enrich.stance import StanceModel
+        from rasad.inference.bundle import load_bundle
+        from rasad.inference.engine import Engine
+        from rasad.streams.pairs import judged
+
+        models = loaded.settings.models
+        engine = Engine.open(load_bundle(models.stance, task="stance"), threads=models.threads)
+        bad = 0
+        for line, problem in judged(StanceModel(engine, head), pairs):
+            if problem is not None:
+                err.print(f"rasad: {problem}", style="red", markup=False, soft_wrap=True)
+                bad += 1
+            else:
+                sys.stdout.buffer.write(line)
+        sys.stdout.flush()
+    if bad:
+        raise typer.Exit(1)
