@@ -34,6 +34,7 @@ from training.tagging import (
     as_scraped,
     conll_documents,
     gazetteer_names,
+    mentions_only,
     names_of,
     read_news,
     swap_names,
@@ -106,12 +107,24 @@ def round_windows(
         rotated = documents[offset:] + documents[:offset]
         chosen = chosen + rotated[: round(rest * len(documents))]
         for document in chosen:
-            augmented = as_scraped(document, rng) if corpus == "news" else document
-            if corpus in ("news", "anercorp", "aqmar") and swap:
-                units = tuple(swap_names(u, corpus, names, rng, swap) for u in augmented.units)
+            augmented = as_scraped(document, rng) if corpus in ("news", "silver") else document
+            if corpus in ("news", "silver", "anercorp", "aqmar") and swap:
+                layer = "news" if corpus == "silver" else corpus
+                units = tuple(swap_names(u, layer, names, rng, swap) for u in augmented.units)
                 augmented = replace(augmented, units=units)
             made.extend(windows(tokenizer, augmented, max_tokens=rng.choice((128, 192, 256))))
     return made
+
+
+def swap_pool(corpora: dict[str, list[Document]], gazetteer: Path) -> dict[str, list[tuple[str, ...]]]:
+    """Names by type that may stand in for one another: those of the news, and the persons of other corpora."""
+    names = names_of(corpora.get("news", []), "news")
+    for layer in ("anercorp", "aqmar", "panx"):
+        found = names_of(corpora.get(layer, []), layer)
+        names["PER"] = names.get("PER", []) + [name for name in found.get("PER", []) if 1 < len(name) < 5]
+    if gazetteer.exists():
+        names["PER"] = names.get("PER", []) + gazetteer_names(gazetteer, 3000)["PER"]
+    return names
 
 
 def main() -> None:
@@ -122,7 +135,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=8, help="rounds of the run (default: %(default)s)")
     parser.add_argument(
         "--passes",
-        default="news=9,anercorp=4,aqmar=3.5,panx=0.4,wojood=1.5",
+        default="news=9,silver=1,anercorp=4,aqmar=3.5,panx=0.4,wojood=1.5",
         help="passes over each corpus (default: %(default)s)",
     )
     parser.add_argument("--tokens", type=int, default=1300, help="pieces a batch (default: %(default)s)")
@@ -130,6 +143,7 @@ def main() -> None:
     parser.add_argument("--head-lr", type=float, default=3e-3, help="heads' peak learning rate (default: %(default)s)")
     parser.add_argument("--mask", type=float, default=0.06, help="share of pieces masked (default: %(default)s)")
     parser.add_argument("--swap", type=float, default=0.12, help="probability of a name swap (default: %(default)s)")
+    parser.add_argument("--silver", type=Path, help="raw news labelled by training.silver")
     parser.add_argument("--hold-out", default="", help="news sources to leave out of training, comma-separated")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -153,6 +167,8 @@ def main() -> None:
         "panx": conll_documents(read_conll(data / "ner/panx_ar/train.conll"), "panx", layers["panx"], 1),
         "wojood": conll_documents(read_conll(data / "ner/wojood_sample/train.conll"), "wojood", layers["wojood"], 2),
     }
+    if arguments.silver:
+        corpora["silver"] = [mentions_only(document) for document in read_news(arguments.silver)]
     corpora = {name: documents for name, documents in corpora.items() if passes.get(name, 0) > 0}
     dev = {
         "news": [w for d in read_news(data / "news/dev.jsonl") for w in windows(tokenizer, d, max_tokens=256)],
@@ -169,9 +185,7 @@ def main() -> None:
     }
     dev["quotes"] = dev["news"]
     dev["stance_evidence"] = dev["news"]
-    names = names_of(corpora.get("news", []), "news")
-    if (data / "gazetteer/names.tsv").exists():
-        names["PER"] = names.get("PER", []) * 4 + gazetteer_names(data / "gazetteer/names.tsv", 5000)["PER"]
+    names = swap_pool(corpora, data / "gazetteer/names.tsv")
 
     model = Tagger(load_encoder(arguments.encoder), layers).to(device()).train()
     average = copy.deepcopy(model)

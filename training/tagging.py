@@ -175,6 +175,12 @@ def news_document(article: dict[str, Any]) -> Document:
     return Document("news", tuple(units))
 
 
+def mentions_only(document: Document) -> Document:
+    """The document with its mention layer alone."""
+    units = tuple(replace(unit, labels={"news": unit.labels["news"]}) for unit in document.units)
+    return replace(document, units=units)
+
+
 def cut(unit: Unit, size: int) -> list[Unit]:
     """`unit` in pieces of at most `size` words, cut after a full stop where one is near the end."""
     pieces: list[Unit] = []
