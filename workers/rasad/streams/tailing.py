@@ -35,7 +35,7 @@ class Tail:
             enable_auto_commit=False,
         )
         try:
-            self._partitions = _partitions(self._consumer, topic)
+            self._partitions = partitions_of(self._consumer, topic)
             self._consumer.assign(self._partitions)
             ends = self._consumer.end_offsets(self._partitions)
             beginnings = self._consumer.beginning_offsets(self._partitions)
@@ -71,17 +71,19 @@ class Tail:
                 return
             for message in (message for messages in polled.values() for message in messages):
                 given += 1
-                yield _record(message)
+                yield record_of(message)
 
 
-def _partitions(consumer: KafkaConsumer, topic: str) -> list[TopicPartition]:
+def partitions_of(consumer: KafkaConsumer, topic: str) -> list[TopicPartition]:
+    """All partitions of a topic in order. Raises DriverError where there is no such topic."""
     numbers = consumer.partitions_for_topic(topic)
     if not numbers:
         raise DriverError(f"no topic {topic}; declare Rasad's with `rasad topics declare`, or check the name")
     return [TopicPartition(topic, number) for number in sorted(numbers)]
 
 
-def _record(message: Any) -> Record:  # noqa: ANN401
+def record_of(message: Any) -> Record:  # noqa: ANN401
+    """A message of kafka-python's consumer as it arrived."""
     return Record(
         value=message.value or b"",
         key=message.key,
@@ -114,7 +116,7 @@ def lag(connection: Connection, group: str, topic: str) -> tuple[PartitionLag, .
         committed = admin.list_group_offsets(group)[group]
     consumer = KafkaConsumer(**connection.kafka_python(), group_id=None, enable_auto_commit=False)
     try:
-        partitions = _partitions(consumer, topic)
+        partitions = partitions_of(consumer, topic)
         beginnings, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
     finally:
         consumer.close()
