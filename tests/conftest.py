@@ -37,6 +37,7 @@ def unique_topics(partitions: int) -> TopicSettings:
         entities=f"{prefix}.entities",
         stances=f"{prefix}.stances",
         dead_letters=f"{prefix}.dlq",
+        redriven=f"{prefix}.dlq.redriven",
         partitions=partitions,
     )
 

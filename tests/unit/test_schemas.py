@@ -63,6 +63,9 @@ EXAMPLES: dict[str, list[object]] = {
     "entity-record": [messages.EntityRecord(entity=ENTITY, mentions=(MENTION,), **COMMON)],
     "stance-record": [messages.StanceRecord(stance=STANCE, **COMMON)],
     "claim": [messages.Claim(id="c", text="نص")],
+    "redrive": [
+        messages.Redrive(topic="dlq", partition=0, offset=1, timestamp=2, sent_to="raw", sent_at="", attempt=2)
+    ],
     "raw-article": [messages.RawArticle(id="a", title="t", body="b", extra={"x": [1]})],
 }
 
@@ -94,10 +97,15 @@ def test_every_schema_is_one():
     assert schemas.schema_id(messages.EnrichedEvent) in ids
 
 
-@pytest.mark.parametrize("folder", [FOLDER, *RELEASES], ids=lambda folder: folder.name)
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_messages_as_written_are_valid_now_and_by_every_release(name: str, folder: Path):
-    validator = Draft202012Validator(json.loads((folder / f"{name}.schema.json").read_bytes()))
+SCHEMAS = [
+    path for folder in [FOLDER, *RELEASES] for name in EXAMPLES if (path := folder / f"{name}.schema.json").is_file()
+]
+
+
+@pytest.mark.parametrize("path", SCHEMAS, ids=lambda path: f"{path.parent.name}-{path.name}")
+def test_messages_as_written_are_valid_now_and_by_every_release(path: Path):
+    name = path.name.removesuffix(".schema.json")
+    validator = Draft202012Validator(json.loads(path.read_bytes()))
     for example in EXAMPLES[name]:
         written = orjson.loads(messages.to_bytes(example))
         validator.validate(written)
@@ -259,7 +267,7 @@ def test_the_asyncapi_document_covers_every_topic_and_its_references_lead_somewh
         for name, channel in document["channels"].items()
         if channel["bindings"]["kafka"]["topicConfiguration"]["cleanup.policy"] == ["compact"]
     }
-    assert compacted == {"claims"}
+    assert compacted == {"claims", "redriven"}
     for reference in references(document):
         if reference.startswith("./"):
             assert (FOLDER / reference).is_file()

@@ -7,6 +7,7 @@ bytes. Every span is `[start, end)` in Unicode code points of the field it names
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeVar
@@ -23,6 +24,12 @@ ClaimLabel = Literal["agree", "disagree", "discuss", "unrelated"]
 
 EVENT_TYPE: Final = "ar.rasad.article.enriched.v1"
 """CloudEvents type of an EnrichedEvent; the number is the major version of its schema."""
+
+ATTEMPT_HEADER: Final = "rasad_attempt"
+"""Which attempt at a record it is, from 1: on a dead letter, and on a record that was redriven."""
+REDRIVEN_FROM_HEADER: Final = "rasad_redriven_from"
+"""On a redriven record, the dead letter that it comes from: `topic:partition:offset`."""
+_ATTEMPT: Final = re.compile(rb"[1-9][0-9]{0,8}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +63,12 @@ class Record:
     partition: int = 0
     offset: int = 0
     timestamp: int | None = None
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt at it this is: what its last `rasad_attempt` header says, or 1 where none says a number."""
+        told = next((value for key, value in reversed(self.headers) if key == ATTEMPT_HEADER), b"")
+        return int(told) if _ATTEMPT.fullmatch(told) else 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,7 +265,7 @@ DeadLetterReason = Literal[
 class DeadLetter:
     """A record that could not be enriched, untouched, and a reason that a person can act on.
 
-    `stage` is where it stopped ("decode", "enrich" or "publish"); `attempt` counts redrives, from 1.
+    `stage` is where it stopped ("decode", "enrich" or "publish").
     """
 
     record: Record
@@ -260,7 +273,28 @@ class DeadLetter:
     detail: str
     stage: Literal["decode", "enrich", "publish"]
     pipeline_version: str
-    attempt: int = 1
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt at the record failed, from 1: each redrive is one more."""
+        return self.record.attempt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redrive:
+    """That a dead letter was sent back to the topic it came from; written together with that record.
+
+    `topic`, `partition` and `offset` are the dead letter's, `timestamp` its own in milliseconds since the epoch, which
+    tells it from another at that offset of a topic that was made anew. `attempt` is what the sent record counts as.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int | None
+    sent_to: str
+    sent_at: str
+    attempt: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,13 +18,16 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from rasad.enrich.decode import FIELD_NAMES
 from rasad.messages import (
+    ATTEMPT_HEADER,
     EVENT_TYPE,
+    REDRIVEN_FROM_HEADER,
     Claim,
     DeadLetter,
     DeadLetterReason,
     EnrichedEvent,
     EntityRecord,
     RawArticle,
+    Redrive,
     StanceRecord,
 )
 from rasad.settings import TopicSettings
@@ -79,12 +82,25 @@ DEAD_LETTER_HEADERS: Final[Mapping[str, Schema]] = {
         "description": "Where the record stopped.",
     },
     "rasad_pipeline_version": {"type": "string", "description": "The pipeline that gave it up."},
-    "rasad_attempt": {"type": "string", "pattern": _WHOLE_NUMBER, "description": "Counts redrives, from 1."},
+    ATTEMPT_HEADER: {"type": "string", "pattern": _WHOLE_NUMBER, "description": "Counts redrives, from 1."},
     "rasad_topic": {"type": "string", "description": "Topic that the record was read from."},
     "rasad_partition": {"type": "string", "pattern": _WHOLE_NUMBER, "description": "Its partition there."},
     "rasad_offset": {"type": "string", "pattern": _WHOLE_NUMBER, "description": "Its offset there."},
 }
 """Headers that a dead letter has beside the record's own, as UTF-8 strings."""
+
+_REDRIVE_HEADERS: Final[Mapping[str, Schema]] = {
+    REDRIVEN_FROM_HEADER: {
+        "type": "string",
+        "pattern": "^[A-Za-z0-9._-]+:[0-9]+:[0-9]+$",
+        "description": "On a redriven record: the dead letter that it comes from, as topic:partition:offset.",
+    },
+    ATTEMPT_HEADER: {
+        "type": "string",
+        "pattern": _WHOLE_NUMBER,
+        "description": "On a redriven record: which attempt this is, from 2.",
+    },
+}
 
 _CONNECT: Final[Mapping[str, str]] = {
     "topic": "rasad_topic",
@@ -133,6 +149,7 @@ _MESSAGES: Final = (
     _Message("entity-record", EntityRecord),
     _Message("stance-record", StanceRecord),
     _Message("dead-letter", DeadLetter),
+    _Message("redrive", Redrive),
 )
 
 
@@ -162,6 +179,14 @@ _CHANNELS: Final = (
     ),
     _Channel(
         "dead_letters", "dead-letter", "send", "Records that could not be enriched.", "The original record's key."
+    ),
+    _Channel(
+        "redriven",
+        "redrive",
+        "send",
+        "Dead letters that were sent back.",
+        "The dead letter, as topic:partition:offset.",
+        "compact",
     ),
 )
 
@@ -298,6 +323,13 @@ def _asyncapi_messages() -> Schema:
         }
         match each.name:
             case "raw-article":
+                message["headers"] = {
+                    "type": "object",
+                    "description": "A record may have any headers: a dead letter keeps them, and a redrive puts its "
+                    "own after them.",
+                    "properties": {**_REDRIVE_HEADERS, **_TRACEPARENT},
+                    "additionalProperties": True,
+                }
                 text = {
                     "title": f"{each.type_.__name__} as plain text",
                     "summary": "UTF-8 text: the headline on the first line, then the body.",

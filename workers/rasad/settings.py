@@ -117,13 +117,14 @@ class TopicSettings(_Group):
     entities: TopicName = "news.entities.v1"
     stances: TopicName = "news.stances.v1"
     dead_letters: TopicName = "news.raw.ar.dlq"
+    redriven: TopicName = "news.raw.ar.dlq.redriven"
     partitions: int = Field(default=4, ge=1, le=10_000)
     replication_factor: int = Field(default=1, ge=1, le=100)
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
         keys: dict[str, str] = {}
-        for key in ("raw", "claims", "enriched", "entities", "stances", "dead_letters"):
+        for key in ("raw", "claims", "enriched", "entities", "stances", "dead_letters", "redriven"):
             name = getattr(self, key)
             if name in keys:
                 raise ValueError(f"topics.{keys[name]} and topics.{key} are both {name!r}: give each a name of its own")
@@ -132,9 +133,19 @@ class TopicSettings(_Group):
 
 
 class WorkerSettings(_Group):
-    """The consumer group worker. Times are in the unit of their name; `http_port` 0 means no HTTP server."""
+    """The consumer group worker. Times are in the unit of their name; `http_port` 0 means no HTTP server.
+
+    `exactly_once` takes the transactional driver in place of Faust. `instance_id` makes the worker a static member of
+    its group (KIP-345): its partitions wait for its restart as long as the session lasts, so set `session_timeout_s` to
+    more than a restart takes, and give each process of the group an id of its own.
+    """
 
     group_id: str = Field(default="rasad", min_length=1)
+    exactly_once: bool = False
+    # What clients take for a group.instance.id: a topic's characters, and more than dots.
+    instance_id: str | None = Field(
+        default=None, max_length=249, pattern=r"^[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*$"
+    )
     batch_max: int = Field(default=32, ge=1, le=10_000)
     batch_wait_ms: int = Field(default=50, ge=1, le=60_000)
     # A broker refuses sessions outside its group.min and group.max.session.timeout.ms, 6 s and 30 min by default.

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from rasad.messages import (
+    ATTEMPT_HEADER,
     EVENT_TYPE,
     DeadLetter,
     EnrichedEvent,
@@ -28,6 +29,8 @@ STANCE_TYPE: Final = "ar.rasad.stance.found.v1"
 """CloudEvents type of a StanceRecord."""
 SOURCE: Final = "urn:rasad"
 """CloudEvents source of every output."""
+REASON_HEADER: Final = "rasad_reason"
+"""The first header that a dead letter gets: those before its last occurrence are the record's own."""
 _TRACEPARENT: Final = "traceparent"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -175,11 +178,11 @@ def dead_letter_publication(letter: DeadLetter, topics: TopicSettings, *, with_v
     if not with_value:
         detail += "; the value is too large for the dead-letter topic and stays at the topic, partition and offset here"
     reasons = {
-        "rasad_reason": letter.reason,
+        REASON_HEADER: letter.reason,
         "rasad_detail": detail,
         "rasad_stage": letter.stage,
         "rasad_pipeline_version": letter.pipeline_version,
-        "rasad_attempt": str(letter.attempt),
+        ATTEMPT_HEADER: str(letter.attempt),
         "rasad_topic": record.topic,
         "rasad_partition": str(record.partition),
         "rasad_offset": str(record.offset),

@@ -12,6 +12,7 @@ from kafka.errors import TopicAlreadyExistsError
 
 from rasad.settings import TopicSettings
 from rasad.streams.connection import Connection
+from rasad.streams.driver import DriverError
 
 RAW_BYTES: Final = 4 * 1024 * 1024
 """Largest message of the raw topic: above the worker's own limit, so that an article over it gets a dead letter."""
@@ -76,6 +77,7 @@ def specs(topics: TopicSettings) -> tuple[TopicSpec, ...]:
         spec(topics.entities),
         spec(topics.stances),
         spec(topics.dead_letters),
+        spec(topics.redriven, cleanup="compact"),
     )
 
 
@@ -159,3 +161,10 @@ def missing(connection: Connection, names: Iterable[str]) -> tuple[str, ...]:
     with KafkaAdminClient(**connection.kafka_python()) as admin:
         existing = set(admin.list_topics())
     return tuple(name for name in names if name not in existing)
+
+
+def require(connection: Connection, names: Iterable[str]) -> None:
+    """Raise DriverError where the cluster lacks one of `names`."""
+    absent = missing(connection, names)
+    if absent:
+        raise DriverError(f"missing topics: {', '.join(absent)}; declare them with `rasad topics declare`")
