@@ -38,6 +38,8 @@ def unique_topics(partitions: int) -> TopicSettings:
         stances=f"{prefix}.stances",
         dead_letters=f"{prefix}.dlq",
         redriven=f"{prefix}.dlq.redriven",
+        replays=f"{prefix}.replays",
+        aliases=f"{prefix}.aliases",
         partitions=partitions,
     )
 

@@ -118,13 +118,15 @@ class TopicSettings(_Group):
     stances: TopicName = "news.stances.v1"
     dead_letters: TopicName = "news.raw.ar.dlq"
     redriven: TopicName = "news.raw.ar.dlq.redriven"
+    replays: TopicName = "news.replays"
+    aliases: TopicName = "news.aliases"
     partitions: int = Field(default=4, ge=1, le=10_000)
     replication_factor: int = Field(default=1, ge=1, le=100)
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
         keys: dict[str, str] = {}
-        for key in ("raw", "claims", "enriched", "entities", "stances", "dead_letters", "redriven"):
+        for key in (key for key in type(self).model_fields if key not in ("partitions", "replication_factor")):
             name = getattr(self, key)
             if name in keys:
                 raise ValueError(f"topics.{keys[name]} and topics.{key} are both {name!r}: give each a name of its own")
@@ -141,11 +143,6 @@ class WorkerSettings(_Group):
     """
 
     group_id: str = Field(default="rasad", min_length=1)
-    exactly_once: bool = False
-    # What clients take for a group.instance.id: a topic's characters, and more than dots.
-    instance_id: str | None = Field(
-        default=None, max_length=249, pattern=r"^[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*$"
-    )
     batch_max: int = Field(default=32, ge=1, le=10_000)
     batch_wait_ms: int = Field(default=50, ge=1, le=60_000)
     # A broker refuses sessions outside its group.min and group.max.session.timeout.ms, 6 s and 30 min by default.
@@ -155,6 +152,11 @@ class WorkerSettings(_Group):
     http_port: int = Field(default=0, ge=0, le=65_535)
     auto_offset_reset: Annotated[Literal["earliest", "latest"], BeforeValidator(_lower)] = "earliest"
     broker_wait_s: float = Field(default=60.0, ge=0.0)
+    exactly_once: bool = False
+    # What clients take for a group.instance.id: a topic's characters, and more than dots.
+    instance_id: str | None = Field(
+        default=None, max_length=249, pattern=r"^[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*$"
+    )
 
 
 class InputSettings(_Group):

@@ -78,6 +78,8 @@ def specs(topics: TopicSettings) -> tuple[TopicSpec, ...]:
         spec(topics.stances),
         spec(topics.dead_letters),
         spec(topics.redriven, cleanup="compact"),
+        spec(topics.replays, cleanup="compact"),
+        spec(topics.aliases, cleanup="compact"),
     )
 
 
@@ -168,3 +170,33 @@ def require(connection: Connection, names: Iterable[str]) -> None:
     absent = missing(connection, names)
     if absent:
         raise DriverError(f"missing topics: {', '.join(absent)}; declare them with `rasad topics declare`")
+
+
+def declare_like(connection: Connection, models: Mapping[str, str], *, partitions: int) -> tuple[str, ...]:
+    """Create those topics of `models` that are missing, each with the settings of the existing topic it maps to.
+
+    They get its partitions, but at least `partitions`, its replication factor and every setting of its own. Gives the
+    names of the new ones. Raises kafka.errors.KafkaError where a model is missing or the broker refuses.
+    """
+    with KafkaAdminClient(**connection.kafka_python()) as admin:
+        existing = set(admin.list_topics())
+        described = {topic["name"]: topic["partitions"] for topic in admin.describe_topics(list(models.values()))}
+        resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in models.values()]
+        configured = admin.describe_configs(resources, config_filter="modified")["topic"]
+        wanted = {
+            name: {
+                "num_partitions": max(len(described[model]), partitions),
+                "replication_factor": min(len(each["replica_nodes"]) for each in described[model]),
+                "configs": {
+                    key: entry["value"]
+                    for key, entry in configured[model].items()
+                    if entry["config_source"] == "DYNAMIC_TOPIC_CONFIG"
+                },
+            }
+            for name, model in models.items()
+            if name not in existing
+        }
+        if wanted:
+            admin.create_topics(wanted)
+            admin.wait_for_topics(list(wanted))
+    return tuple(wanted)
