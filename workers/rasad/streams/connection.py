@@ -115,6 +115,14 @@ class Connection:
         return SSLCredentials(self.ssl_context()) if self.encrypted else None
 
 
+def unanswered(connection: Connection, limit_s: float) -> BrokerUnavailable:
+    """The error of a worker to which no broker answered for `limit_s` seconds."""
+    servers = ",".join(connection.bootstrap_servers)
+    return BrokerUnavailable(
+        f"no answer from Kafka at {servers} for {limit_s:.0f} s; what was not finished will be read again"
+    )
+
+
 def _reachable(address: str) -> bool:
     """Whether something listens at `host:port`, in `[host]:port` form for IPv6."""
     host, _, port = address.rpartition(":")

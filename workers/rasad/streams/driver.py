@@ -11,6 +11,14 @@ Enrich = Callable[[Sequence[Record]], list[Outcome]]
 """One outcome for each record, in the same order. It never raises for what a record holds."""
 
 
+Ready = Callable[[float], None]
+"""Told the milliseconds from a worker's start until partitions were assigned to it."""
+
+
+def no_one(_milliseconds: float) -> None:
+    """Nobody waits for the worker to be ready."""
+
+
 class DriverError(Exception):
     """A driver had to stop. The message says why and what to do; what was not finished will be read again."""
 

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,8 +27,8 @@ from faust.exceptions import ProducerSendError
 from rasad.messages import DeadLetter, Outcome, Record
 from rasad.settings import TopicSettings, WorkerSettings
 from rasad.streams import topics as topics_module
-from rasad.streams.connection import BrokerUnavailable, Connection, wait_for_broker
-from rasad.streams.driver import DriverError, Enrich
+from rasad.streams.connection import BrokerUnavailable, Connection, unanswered, wait_for_broker
+from rasad.streams.driver import DriverError, Enrich, Ready, no_one
 from rasad.streams.log_limits import limit_repeats
 from rasad.streams.offset_tracking import Transport
 from rasad.streams.publication import Publication, dead_letter_publication, publications, too_large, verified
@@ -46,13 +46,6 @@ _LONGEST_PAUSE_S: Final = 5.0
 _BUFFERED_BATCHES: Final = 2
 _STOP_WITHIN_S: Final = 10.0
 
-Ready = Callable[[float], None]
-"""Told the milliseconds from the worker's start until partitions were assigned to it."""
-
-
-def _no_one(_milliseconds: float) -> None:
-    """Nobody waits for the worker to be ready."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaustWorker:
@@ -61,7 +54,7 @@ class FaustWorker:
     connection: Connection
     topics: TopicSettings = field(default_factory=TopicSettings)
     worker: WorkerSettings = field(default_factory=WorkerSettings)
-    ready: Ready = _no_one
+    ready: Ready = no_one
     started: float = field(default_factory=time.monotonic)
 
     def run(self, enrich: Enrich) -> None:
@@ -71,9 +64,7 @@ class FaustWorker:
         missing or work fails beyond repair. Must be called in the main thread, which takes the signals.
         """
         wait_for_broker(self.connection, self.worker.broker_wait_s)
-        absent = topics_module.missing(self.connection, topics_module.worker_topics(self.topics))
-        if absent:
-            raise DriverError(f"missing topics: {', '.join(absent)}; declare them with `rasad topics declare`")
+        topics_module.require(self.connection, topics_module.worker_topics(self.topics))
         limit_repeats("aiokafka")
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="enrich") as executor:
             asyncio.run(_Session(self, enrich, executor).work())
@@ -155,6 +146,7 @@ class _Session:
             broker_commit_interval=COMMIT_INTERVAL_S,
             broker_max_poll_records=buffered,
             consumer_auto_offset_reset=worker.auto_offset_reset,
+            consumer_group_instance_id=worker.instance_id,
             consumer_max_fetch_size=topics_module.RAW_BYTES,
             producer_acks=-1,
             producer_max_request_size=topics_module.OUTPUT_BYTES,
@@ -229,7 +221,7 @@ class _Session:
                 continue
             silent = time.monotonic() - last_answer
             if silent >= limit:
-                self._fail(BrokerUnavailable(_gone(self._settings.connection, limit)))
+                self._fail(unanswered(self._settings.connection, limit))
                 return
             if silent >= next_line:
                 log.warning("waiting for the broker", silent_s=round(silent, 1), limit_s=limit)
@@ -373,11 +365,6 @@ async def _answers(producer: Any) -> bool:  # noqa: ANN401
         async with asyncio.timeout(_ANSWER_WITHIN_S):
             return bool(await producer.answers())
     return False
-
-
-def _gone(connection: Connection, limit_s: float) -> str:
-    servers = ",".join(connection.bootstrap_servers)
-    return f"no answer from Kafka at {servers} for {limit_s:.0f} s; what was not finished will be read again"
 
 
 def _as_driver_error(failure: BaseException) -> Exception:
