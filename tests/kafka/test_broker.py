@@ -10,8 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, KafkaProducer
 
 from rasad import broker
 from rasad.broker import BrokerError
@@ -65,6 +66,32 @@ def test_a_broker_outlives_its_starter_and_leaves_nothing_behind(tmp_path: Path)
     assert list((tmp_path / "rasad").iterdir()) == []
     assert broker.status(running.directory) is None
     assert in_another_process(_STOP, env) == "False"
+
+
+def write(bootstrap: str, topic: str, value: bytes) -> int:
+    """Write a record that the cluster must confirm; gives its offset."""
+    with KafkaProducer(bootstrap_servers=bootstrap, acks="all") as producer:
+        offset: int = producer.send(topic, value=value).get(60).offset
+        return offset
+
+
+def test_a_killed_node_comes_back_on_its_port_with_its_data() -> None:
+    with broker.embedded() as running:
+        (node,) = running.nodes
+        with KafkaAdminClient(bootstrap_servers=running.bootstrap) as admin:
+            admin.create_topics({"kept": {"num_partitions": 1, "replication_factor": 1}})
+        write(running.bootstrap, "kept", b"before")
+        first = node.pid
+        node.kill()
+        assert node.pid is None
+        assert broker.status(running.directory) is None
+        node.start()
+        assert node.pid not in (None, first)
+        assert write(running.bootstrap, "kept", b"after") == 1
+        node.pause()
+        assert psutil.Process(node.pid).status() == psutil.STATUS_STOPPED
+        node.resume()
+        assert write(running.bootstrap, "kept", b"thawed") == 2
 
 
 def test_a_process_that_got_the_brokers_number_is_left_alone(tmp_path: Path) -> None:
