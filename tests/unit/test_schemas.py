@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from rasad import messages, schemas
 from rasad.enrich.decode import FIELD_NAMES, decode
 from rasad.settings import TopicSettings
-from rasad.streams.publication import Publication, publications
+from rasad.streams.publication import Publication, dead_letter_publication, publications
 
 FOLDER = Path(__file__).parents[2] / "schemas"
 RELEASES = sorted(path for path in (FOLDER / schemas.RELEASED).iterdir() if path.is_dir())
@@ -166,8 +166,11 @@ def test_dead_letter_headers_are_what_their_schema_says():
     assert isinstance(letter, messages.DeadLetter)
     (publication,) = publications(letter, record, TopicSettings())
     schema = current("dead-letter")
-    Draft202012Validator(schema).validate(headers(publication))
-    assert headers(publication).keys() == schema["properties"].keys() | {"x"}
+    without_value = dead_letter_publication(letter, TopicSettings(), with_value=False)
+    for each in (publication, without_value):
+        Draft202012Validator(schema).validate(headers(each))
+    assert headers(without_value).keys() == schema["properties"].keys() | {"x"}
+    assert headers(without_value).keys() - headers(publication).keys() == {messages.VALUE_OMITTED_HEADER}
 
 
 @pytest.mark.parametrize("timestamp", [None, 1_700_000_000_123])

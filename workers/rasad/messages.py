@@ -29,6 +29,8 @@ ATTEMPT_HEADER: Final = "rasad_attempt"
 """Which attempt at a record it is, from 1: on a dead letter, and on a record that was redriven."""
 REDRIVEN_FROM_HEADER: Final = "rasad_redriven_from"
 """On a redriven record, the dead letter that it comes from: `topic:partition:offset`."""
+VALUE_OMITTED_HEADER: Final = "rasad_value_omitted"
+"""On a dead letter whose value its topic does not take for its size, and on no other."""
 _ATTEMPT: Final = re.compile(rb"[1-9][0-9]{0,8}")
 
 

@@ -21,6 +21,7 @@ from rasad.messages import (
     ATTEMPT_HEADER,
     EVENT_TYPE,
     REDRIVEN_FROM_HEADER,
+    VALUE_OMITTED_HEADER,
     Claim,
     DeadLetter,
     DeadLetterReason,
@@ -114,6 +115,15 @@ _CONNECT: Final[Mapping[str, str]] = {
 _CONNECT_HEADERS: Final[Mapping[str, Schema]] = {
     f"__connect.errors.{name}": {"type": "string", "description": f"The same as {same}, by Kafka Connect's name."}
     for name, same in _CONNECT.items()
+}
+
+
+_VALUE_OMITTED: Final[Mapping[str, Schema]] = {
+    VALUE_OMITTED_HEADER: {
+        "type": "string",
+        "const": "true",
+        "description": "Only where the value is left out: it stays at the topic, partition and offset named here.",
+    }
 }
 
 
@@ -389,7 +399,7 @@ def _dead_letter() -> Schema:
         "name occurs more than once, after a redrive, the last one holds. The value is left out where no topic takes "
         "one so large: it stays at the topic, partition and offset named here.",
         "type": "object",
-        "properties": {**DEAD_LETTER_HEADERS, **_CONNECT_HEADERS},
+        "properties": {**DEAD_LETTER_HEADERS, **_CONNECT_HEADERS, **_VALUE_OMITTED},
         "required": list(DEAD_LETTER_HEADERS),
         "additionalProperties": True,
     }

@@ -10,6 +10,7 @@ from typing import Final
 from rasad.messages import (
     ATTEMPT_HEADER,
     EVENT_TYPE,
+    VALUE_OMITTED_HEADER,
     DeadLetter,
     EnrichedEvent,
     EntityRecord,
@@ -194,6 +195,8 @@ def dead_letter_publication(letter: DeadLetter, topics: TopicSettings, *, with_v
         "__connect.errors.exception.class.name": letter.reason,
         "__connect.errors.exception.message": detail,
     }
+    if not with_value:
+        reasons[VALUE_OMITTED_HEADER] = "true"
     return Publication(
         topic=topics.dead_letters,
         key=record.key,

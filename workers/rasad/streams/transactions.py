@@ -65,18 +65,18 @@ def fitting(
     so sizes are reckoned before it begins. Raises DriverError where the dead-letter topic takes not even the headers.
     """
     wanted = publications(outcome, record, topics)
-    refused = next((each.topic for each in wanted if _size(each) > largest[each.topic]), None)
+    refused = next((each.topic for each in wanted if batch_bytes(each) > largest[each.topic]), None)
     if refused is None:
         return wanted
     letter = outcome if isinstance(outcome, DeadLetter) else too_large(outcome, record, refused)
     for with_value in (True, False):
         publication = dead_letter_publication(letter, topics, with_value=with_value)
-        if _size(publication) <= largest[publication.topic]:
+        if batch_bytes(publication) <= largest[publication.topic]:
             return (publication,)
     raise DriverError(f"{topics.dead_letters} takes not even headers; raise its max.message.bytes")
 
 
-def _size(publication: Publication) -> int:
+def batch_bytes(publication: Publication) -> int:
     """Bytes of a batch that holds this record alone: what a broker compares with `max.message.bytes`."""
     size: int = DefaultRecordBatchBuilder.estimate_size_in_bytes(
         publication.key, publication.value, list(publication.headers)
@@ -131,10 +131,10 @@ class Transactions:
     def commit(
         self,
         outputs: Iterable[Output],
-        offsets: Mapping[TopicPartition, OffsetAndMetadata],
-        group: ConsumerGroupMetadata,
+        offsets: Mapping[TopicPartition, OffsetAndMetadata] | None = None,
+        group: ConsumerGroupMetadata | None = None,
     ) -> None:
-        """Write `outputs` in order and commit `offsets` for `group`, in one transaction.
+        """Write `outputs` in order and commit `offsets` for `group`, where there are any, in one transaction.
 
         1. Send every output and wait until the cluster has all of them.
         2. Add the offsets; the coordinator refuses them where the group has moved on (KIP-447).
@@ -143,13 +143,13 @@ class Transactions:
         Raises Fenced, Aborted, or BrokerUnavailable, after which it is unknown whether the transaction was committed:
         a successor under the same id finds out from the committed offsets.
         """
-        self._waited(lambda: self._transaction(list(outputs), offsets, group))
+        self._waited(lambda: self._transaction(list(outputs), offsets or {}, group))
 
     def _transaction(
         self,
         outputs: list[Output],
         offsets: Mapping[TopicPartition, OffsetAndMetadata],
-        group: ConsumerGroupMetadata,
+        group: ConsumerGroupMetadata | None,
     ) -> None:
         self._producer.begin_transaction()
         try:
