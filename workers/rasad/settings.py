@@ -89,9 +89,15 @@ class KafkaSettings(_Group):
     security_protocol: Annotated[Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"], BeforeValidator(_upper)] = (
         "PLAINTEXT"
     )
-    sasl_mechanism: Annotated[Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"], BeforeValidator(_upper)] | None = None
+    sasl_mechanism: (
+        Annotated[Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"], BeforeValidator(_upper)] | None
+    ) = None
     sasl_username: str | None = None
     sasl_password: SecretStr | None = None
+    sasl_password_file: FilePath | None = None
+    # Of OAUTHBEARER: a file that is read, or a command whose standard output is, each time a connection signs in.
+    sasl_oauth_token_file: FilePath | None = None
+    sasl_oauth_token_command: Annotated[str, Field(min_length=1)] | None = None
     ssl_cafile: FilePath | None = None
     ssl_certfile: FilePath | None = None
     ssl_keyfile: FilePath | None = None
@@ -100,12 +106,26 @@ class KafkaSettings(_Group):
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if self.security_protocol.startswith("SASL_"):
-            for key in ("sasl_mechanism", "sasl_username", "sasl_password"):
-                if getattr(self, key) is None:
-                    raise ValueError(f"security_protocol {self.security_protocol} also needs kafka.{key}: set it")
+            self._check_sasl()
         if self.ssl_keyfile is not None and self.ssl_certfile is None:
             raise ValueError("kafka.ssl_keyfile also needs kafka.ssl_certfile, the certificate of that key: set it")
         return self
+
+    def _check_sasl(self) -> None:
+        """Raise ValueError unless all that the mechanism needs is there, each of it once."""
+        if self.sasl_mechanism is None:
+            raise ValueError(f"security_protocol {self.security_protocol} also needs kafka.sasl_mechanism: set it")
+        if self.sasl_mechanism == "OAUTHBEARER":
+            sources: tuple[str, str] = ("sasl_oauth_token_file", "sasl_oauth_token_command")
+        else:
+            sources = ("sasl_password", "sasl_password_file")
+            if self.sasl_username is None:
+                raise ValueError(f"sasl_mechanism {self.sasl_mechanism} also needs kafka.sasl_username: set it")
+        given = [key for key in sources if getattr(self, key) is not None]
+        if len(given) != 1:
+            either = " or ".join(f"kafka.{key}" for key in sources)
+            found = "both are set" if given else "neither is set"
+            raise ValueError(f"sasl_mechanism {self.sasl_mechanism} needs one of {either}, and {found}")
 
 
 class TopicSettings(_Group):
@@ -144,12 +164,17 @@ class WorkerSettings(_Group):
 
     group_id: str = Field(default="rasad", min_length=1)
     batch_max: int = Field(default=32, ge=1, le=10_000)
-    batch_wait_ms: int = Field(default=50, ge=1, le=60_000)
+    # Some four seconds on two cores: well inside the grace period, and longer batches pad no less.
+    batch_tokens: int = Field(default=16_384, ge=1, le=2**24)
+    # Only a batch with room waits, and only while the broker holds more: see streams/batching.py.
+    batch_wait_ms: int = Field(default=5, ge=0, le=60_000)
     # A broker refuses sessions outside its group.min and group.max.session.timeout.ms, 6 s and 30 min by default.
     session_timeout_s: float = Field(default=6.0, ge=6.0, le=1800.0)
     grace_s: float = Field(default=20.0, ge=0.0)
     http_host: str = Field(default="127.0.0.1", min_length=1)
     http_port: int = Field(default=0, ge=0, le=65_535)
+    # The largest article takes a minute or two on two busy cores.
+    stall_s: float = Field(default=240.0, gt=0.0)
     auto_offset_reset: Annotated[Literal["earliest", "latest"], BeforeValidator(_lower)] = "earliest"
     broker_wait_s: float = Field(default=60.0, ge=0.0)
     exactly_once: bool = False
