@@ -26,7 +26,9 @@ from rasad.streams.tailing import record_of
 log = structlog.get_logger(__name__)
 
 _POLL_MS: Final = 200
-_POLL_RECORDS: Final = 100
+# More than any fetch holds. What a poll leaves over of a fetch is never given again once its partition was paused:
+# kafka-python 3.0.12 parks it and takes it back only where nothing at all was fetched since.
+_POLL_RECORDS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
