@@ -6,15 +6,17 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Final, Literal, Self
 
-from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer
 
 from rasad.messages import Record
 from rasad.streams.connection import Connection
-from rasad.streams.driver import DriverError
+from rasad.streams.topic_reader import TopicReader
+from rasad.streams.topic_reader import partitions_of as partitions_of
+from rasad.streams.topic_reader import record_of as record_of
 
-_POLL_MS: Final = 200
+_WAIT_S: Final = 0.2
 
 Start = Literal["beginning", "end"]
 
@@ -27,24 +29,7 @@ class Tail:
     """
 
     def __init__(self, connection: Connection, topic: str, start: Start | int = "end") -> None:
-        self._consumer = KafkaConsumer(
-            **connection.kafka_python(),
-            group_id=None,
-            isolation_level="read_committed",
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-        )
-        try:
-            self._partitions = partitions_of(self._consumer, topic)
-            self._consumer.assign(self._partitions)
-            ends = self._consumer.end_offsets(self._partitions)
-            beginnings = self._consumer.beginning_offsets(self._partitions)
-            for partition in self._partitions:
-                back = {"beginning": ends[partition], "end": 0}.get(str(start), start)
-                self._consumer.seek(partition, max(beginnings[partition], ends[partition] - int(back)))
-        except BaseException:
-            self._consumer.close()
-            raise
+        self._reader = TopicReader(connection, topic, start=start)
 
     def __enter__(self) -> Self:
         return self
@@ -52,47 +37,23 @@ class Tail:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._consumer.close()
+        self._reader.close()
 
     def records(
         self, *, count: int | None = None, follow: bool = True, idle_s: float | None = None
     ) -> Iterator[Record]:
         """Records as they come: at most `count`, without `follow` to today's end, until `idle_s` seconds of silence."""
-        ends = None if follow else self._consumer.end_offsets(self._partitions)
+        self._reader.stop_at(None if follow else "end")
         given = 0
         heard = time.monotonic()
-        while count is None or given < count:
-            if ends is not None and all(self._consumer.position(each) >= ends[each] for each in self._partitions):
-                return
-            polled = self._consumer.poll(timeout_ms=_POLL_MS, max_records=None if count is None else count - given)
-            if polled:
+        while (count is None or given < count) and not self._reader.finished:
+            record = self._reader.read(_WAIT_S)
+            if record is not None:
                 heard = time.monotonic()
+                given += 1
+                yield record
             elif idle_s is not None and time.monotonic() - heard >= idle_s:
                 return
-            for message in (message for messages in polled.values() for message in messages):
-                given += 1
-                yield record_of(message)
-
-
-def partitions_of(consumer: KafkaConsumer, topic: str) -> list[TopicPartition]:
-    """All partitions of a topic in order. Raises DriverError where there is no such topic."""
-    numbers = consumer.partitions_for_topic(topic)
-    if not numbers:
-        raise DriverError(f"no topic {topic}; declare Rasad's with `rasad topics declare`, or check the name")
-    return [TopicPartition(topic, number) for number in sorted(numbers)]
-
-
-def record_of(message: Any) -> Record:  # noqa: ANN401
-    """A message of kafka-python's consumer as it arrived."""
-    return Record(
-        value=message.value or b"",
-        key=message.key,
-        headers=tuple((key, value or b"") for key, value in message.headers),
-        topic=message.topic,
-        partition=message.partition,
-        offset=message.offset,
-        timestamp=message.timestamp,
-    )
 
 
 @dataclass(frozen=True, slots=True)

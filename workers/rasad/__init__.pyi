@@ -1,0 +1,3 @@
+from rasad.streams.subscriber import subscribe as subscribe
+
+__version__: str
