@@ -6,9 +6,15 @@ import socket
 import ssl
 from typing import TYPE_CHECKING, Any, Final
 
-from kafka.errors import IllegalSaslStateError, KafkaError, UnsupportedSaslMechanismError
+from kafka.errors import (
+    IllegalSaslStateError,
+    KafkaError,
+    SaslAuthenticationFailedError,
+    UnsupportedSaslMechanismError,
+)
+from kafka.net.sasl import get_sasl_mechanism
 from kafka.protocol.parser import KafkaProtocol
-from kafka.protocol.sasl import SaslHandshakeRequest
+from kafka.protocol.sasl import SaslAuthenticateRequest, SaslHandshakeRequest
 
 from rasad.streams.driver import DriverError
 
@@ -43,44 +49,69 @@ def is_refusal(error: BaseException) -> bool:
 
 
 def greet(connection: Connection) -> None:
-    """Ask one broker for its SASL mechanisms, the one question that every listener answers to anybody.
+    """Connect to one broker and sign in, as every client of this connection will.
 
-    Raises OSError where none answers, AccessRefused where the first that does wants to be spoken to in another way:
-    client libraries take that for a broker that is away, and try again without end.
+    Raises OSError where none answers, AccessRefused where the first that does wants something else than what the
+    settings say: client libraries take that for a broker that is away, and try again without end.
     """
     problems: list[Exception] = []
     for address in connection.bootstrap_servers:
         try:
-            answer = _ask(connection, address)
+            _visit(connection, address)
         except (OSError, KafkaError) as error:
             problems.append(error)
         else:
-            _check_sasl(connection, answer, address)
             return
     raise ConnectionError(str(problems[0])) from problems[0]
 
 
-def _ask(connection: Connection, address: str) -> Any:  # noqa: ANN401
-    """A broker's answer to a SASL handshake; `address` is `host:port`, for IPv6 `[host]:port`."""
+def _visit(connection: Connection, address: str) -> None:
+    """`address` is `host:port`, for IPv6 `[host]:port`."""
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
-    protocol = KafkaProtocol(client_id="rasad")
-    protocol.send_request(SaslHandshakeRequest(mechanism=connection.sasl_mechanism or "PLAIN", version=1))
-    with socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S) as stream:
-        if not connection.encrypted:
-            return _exchange(stream, protocol)
-        context = connection.ssl_context()
+    if not connection.encrypted:
+        with _connected(host, port) as stream:
+            _sign_in(connection, stream, address)
+        return
+    context = connection.ssl_context()
+    try:
+        with _connected(host, port) as stream, context.wrap_socket(stream, server_hostname=host) as tls:
+            _sign_in(connection, tls, address)
+    except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+        # Either the broker is going down, or it took the TLS handshake for a request of absurd size.
+        with _connected(host, port) as stream:
+            _ask(stream, SaslHandshakeRequest(mechanism="PLAIN", version=1))
+        raise AccessRefused(_no_tls(address)) from None
+    except ssl.SSLError as error:  # in TLS 1.3 a client's certificate is judged only after the handshake
+        raise AccessRefused(_tls_problem(error, address)) from error
+
+
+def _connected(host: str, port: str) -> socket.socket:
+    return socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S)
+
+
+def _sign_in(connection: Connection, stream: socket.socket, address: str) -> None:
+    """Every listener answers a SASL handshake, and one without SASL says so."""
+    name = connection.sasl_mechanism or "PLAIN"
+    handshake = _ask(stream, SaslHandshakeRequest(mechanism=name, version=1))
+    _check_handshake(connection, handshake, address)
+    if not connection.authenticated:
+        return
+    mechanism = get_sasl_mechanism(name)(host=address.rpartition(":")[0], **connection.sasl())
+    while not mechanism.is_done():
+        answer = _ask(stream, SaslAuthenticateRequest(auth_bytes=mechanism.auth_bytes(), version=1))
+        if answer.error_code:
+            raise AccessRefused(refusal(SaslAuthenticationFailedError(answer.error_message)))
         try:
-            with context.wrap_socket(stream, server_hostname=host) as tls:
-                return _exchange(tls, protocol)
-        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
-            raise  # the broker is going down
-        except ssl.SSLError as error:  # in TLS 1.3 a client's certificate is judged only after the handshake
-            raise AccessRefused(_tls_problem(error, address)) from error
+            mechanism.receive(answer.auth_bytes)
+        except ValueError as error:
+            raise AccessRefused(f"{address} does not prove who it is ({error}); check the addresses") from None
 
 
-def _exchange(stream: socket.socket, protocol: KafkaProtocol) -> Any:  # noqa: ANN401
-    """Send what `protocol` holds and wait for its answer."""
+def _ask(stream: socket.socket, request: Any) -> Any:  # noqa: ANN401
+    """Send a request and wait for its answer."""
+    protocol = KafkaProtocol(client_id="rasad")
+    protocol.send_request(request)
     stream.sendall(protocol.send_bytes())
     while True:
         received = stream.recv(_ANSWER_BYTES)
@@ -97,11 +128,15 @@ def _tls_problem(error: ssl.SSLError, address: str) -> str:
         return f"the certificate of {address} does not hold ({error.verify_message}); check kafka.ssl_cafile"
     reason = (error.reason or str(error)).replace("_", " ").lower()
     if reason == "wrong version number":
-        return f"{address} does not speak TLS; set kafka.security_protocol to PLAINTEXT or SASL_PLAINTEXT"
+        return _no_tls(address)
     return f"TLS with {address} failed ({reason}); check kafka.ssl_certfile, kafka.ssl_keyfile and kafka.ssl_cafile"
 
 
-def _check_sasl(connection: Connection, answer: Any, address: str) -> None:  # noqa: ANN401
+def _no_tls(address: str) -> str:
+    return f"{address} does not speak TLS; set kafka.security_protocol to PLAINTEXT or SASL_PLAINTEXT"
+
+
+def _check_handshake(connection: Connection, answer: Any, address: str) -> None:  # noqa: ANN401
     """Compare the listener's answer to a SASL handshake with the settings. Raises AccessRefused."""
     offered = ", ".join(answer.mechanisms)
     signs_in = answer.error_code != IllegalSaslStateError.errno
