@@ -1,0 +1,74 @@
+"""Topics that stand in for others: after a cutover, readers and workers who ask for a topic are led to a replay's.
+
+An alias is a record of a compacted topic under the name that it stands for. The name that everyone has configured
+stays; `resolve` says where it leads today.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from rasad.messages import adapter, from_bytes
+from rasad.settings import TopicSettings
+from rasad.streams.connection import Connection
+from rasad.streams.publication import Publication
+from rasad.streams.tailing import Tail
+from rasad.streams.topics import missing
+
+ALIASED: Final = ("enriched", "entities", "stances")
+"""The outputs that a cutover moves. Dead letters stay where their redrives look for them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alias:
+    """`topic` stands in for `name` since replay `replay` was cut over to.
+
+    `group` are the workers that write to it now. `boundary` is the offset of each partition of the raw topic at which
+    the replay ended and they went on; `left` is where they had stood, so up to where `name` itself was written.
+    """
+
+    name: str
+    topic: str
+    replay: str
+    group: str
+    boundary: Mapping[int, int]
+    left: Mapping[int, int]
+
+    def publication(self, topics: TopicSettings) -> Publication:
+        """Its record on the aliases topic."""
+        return Publication(
+            topic=topics.aliases, key=self.name.encode(), value=adapter(Alias).dump_json(self), headers=()
+        )
+
+
+def removal(name: str, topics: TopicSettings) -> Publication:
+    """The record that takes an alias away."""
+    return Publication(topic=topics.aliases, key=name.encode(), value=None, headers=())
+
+
+def aliases(connection: Connection, topic: str = TopicSettings().aliases) -> dict[str, Alias]:
+    """Every alias that holds, by the name it stands for; `topic` is where they are written."""
+    if missing(connection, [topic]):
+        return {}
+    with Tail(connection, topic, "beginning") as tail:
+        latest = {record.key or b"": record.value for record in tail.records(follow=False)}
+    return {key.decode(): from_bytes(Alias, value) for key, value in latest.items() if value}
+
+
+def resolve(connection: Connection, topic: str, aliases_topic: str = TopicSettings().aliases) -> str:
+    """The topic that stands in for `topic`, or `topic` itself.
+
+    Reads a topic of a few records: cheap enough for a start and for every half minute, too dear for every record.
+    Raises kafka.errors.KafkaError where the cluster does not answer.
+    """
+    found = aliases(connection, aliases_topic).get(topic)
+    return topic if found is None else found.topic
+
+
+def resolved(connection: Connection, topics: TopicSettings) -> TopicSettings:
+    """The settings with every output where its alias leads: what a worker writes to."""
+    found = aliases(connection, topics.aliases)
+    led = {key: found[getattr(topics, key)].topic for key in ALIASED if getattr(topics, key) in found}
+    return topics.model_copy(update=led)

@@ -1,0 +1,200 @@
+"""Moving everyone over to a finished replay, and back; and rewinding a group in place.
+
+A replay ends at a boundary in each partition of the raw topic. A cutover sets the workers' group to that boundary and
+aliases the live outputs to the replay's, so the workers, started again, write on where the replay ended: the new topic
+then holds every article of both, none twice. Nothing moves while the group has members, for they would commit over it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from kafka import KafkaAdminClient, TopicPartition
+from kafka.errors import NoError
+from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
+
+from rasad.settings import TopicSettings
+from rasad.streams import replay_jobs
+from rasad.streams import topics as topics_module
+from rasad.streams.aliases import ALIASED, Alias, aliases, removal
+from rasad.streams.connection import WAIT_LIMIT_S, Connection
+from rasad.streams.driver import DriverError
+from rasad.streams.publication import Publication
+from rasad.streams.replay_jobs import Job
+from rasad.streams.replay_plan import Instant, bounds
+from rasad.streams.tailing import PartitionLag, lag
+from rasad.streams.transactions import Output, Transactions
+
+_TRANSACTIONAL_ID: Final = "rasad-replay-cutover"
+_GONE: Final = "Dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A partition of a group: what it has committed, None for nothing, and what it is to be set to."""
+
+    partition: int
+    committed: int | None
+    target: int
+
+    @property
+    def again(self) -> int:
+        """Records that will be read again; fewer than none are skipped."""
+        return 0 if self.committed is None else self.committed - self.target
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """How many offsets of `topic` a group that reads it has not read yet."""
+
+    group: str
+    topic: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cutover:
+    """What a cutover would do; `remaining` are offsets that the replay has still to read, `members` the group's."""
+
+    job: Job
+    remaining: int
+    group: str
+    members: int
+    moves: tuple[Move, ...]
+    aliases: tuple[Alias, ...]
+    readers: tuple[Behind, ...]
+
+
+def prepare(connection: Connection, topics: TopicSettings, name: str, group: str) -> Cutover:
+    """What moving the workers of `group` and all readers to replay `name` would do; nothing is written.
+
+    Raises DriverError where there is no such replay.
+    """
+    job = replay_jobs.known_job(connection, topics, name)
+    remaining = 0
+    if job.finished_at is None:
+        remaining = replay_jobs.remaining(job, replay_jobs.standings(connection, job))
+    held = aliases(connection, topics.aliases)
+    boundary = {each.partition: each.end for each in job.bounds}
+    moves = _moves(lag(connection, group, job.topic), boundary)
+    left = {each.partition: each.target if each.committed is None else each.committed for each in moves}
+    names = {key: getattr(topics, key) for key in ALIASED}
+    return Cutover(
+        job=job,
+        remaining=remaining,
+        group=group,
+        members=members_of(connection, group),
+        moves=moves,
+        aliases=tuple(
+            Alias(
+                name=live,
+                topic=getattr(job.outputs, key),
+                replay=name,
+                group=group,
+                boundary=boundary,
+                # The live topic itself was last written before the first cutover.
+                left=held[live].left if live in held else left,
+            )
+            for key, live in names.items()
+        ),
+        readers=_readers(connection, {held[live].topic if live in held else live for live in names.values()}),
+    )
+
+
+def cut_over(
+    connection: Connection, topics: TopicSettings, planned: Cutover, *, patience_s: float = WAIT_LIMIT_S
+) -> None:
+    """Do what `prepare` found.
+
+    1. Set the group to the boundary; the cluster refuses while it has members.
+    2. Write the aliases, all in one transaction.
+
+    Where it dies in between, the workers read on from the boundary into the live topics, with the same ids; do it
+    again. Raises DriverError where the group has members, BrokerUnavailable where the cluster does not answer.
+    """
+    _set(connection, planned.group, planned.job.topic, planned.moves)
+    wanted = [spec for spec in topics_module.specs(topics) if spec.name == topics.aliases]
+    topics_module.declare(connection, wanted)
+    _write(connection, [each.publication(topics) for each in planned.aliases], patience_s)
+
+
+def revert(connection: Connection, topics: TopicSettings, *, patience_s: float = WAIT_LIMIT_S) -> tuple[Alias, ...]:
+    """Lead everyone back to the live topics, and the workers' group to where it had left them.
+
+    What was enriched since is enriched again into the live topics. Gives the aliases that were taken away, none where
+    there were none. Raises DriverError where the group has members.
+    """
+    held = aliases(connection, topics.aliases)
+    mine = tuple(held[getattr(topics, key)] for key in ALIASED if getattr(topics, key) in held)
+    if mine:
+        _set(connection, mine[0].group, topics.raw, _moves(lag(connection, mine[0].group, topics.raw), mine[0].left))
+        _write(connection, [removal(each.name, topics) for each in mine], patience_s)
+    return mine
+
+
+def rewinding(connection: Connection, group: str, topic: str, when: Instant) -> tuple[Move, ...]:
+    """What setting `group` back to the first record of `when` would do, partition by partition; nothing is written.
+
+    A partition that stands before that already stays where it is, and so does one of which nothing is committed.
+    Raises DriverError where the group has committed nothing of `topic` at all.
+    """
+    committed = {each.partition: each.committed for each in lag(connection, group, topic)}
+    if all(each is None for each in committed.values()):
+        raise DriverError(f"group {group} has committed nothing of {topic}: check its name with `rasad topics lag`")
+    return tuple(
+        Move(each.partition, stood, min(each.start, stood))
+        for each in bounds(connection, topic, when, when)
+        if (stood := committed[each.partition]) is not None
+    )
+
+
+def rewind(connection: Connection, group: str, topic: str, moves: tuple[Move, ...]) -> None:
+    """Do what `rewinding` found. Raises DriverError where the group has members."""
+    _set(connection, group, topic, moves)
+
+
+def members_of(connection: Connection, group: str) -> int:
+    """How many members a group has; 0 for one that is not there."""
+    with KafkaAdminClient(**connection.kafka_python()) as admin:
+        described = admin.describe_groups([group])[group]
+    return 0 if described["group_state"] == _GONE else len(described["members"])
+
+
+def _moves(lags: tuple[PartitionLag, ...], targets: Mapping[int, int]) -> tuple[Move, ...]:
+    """One a partition; a partition that was added since begins at its beginning."""
+    return tuple(Move(each.partition, each.committed, targets.get(each.partition, each.beginning)) for each in lags)
+
+
+def _readers(connection: Connection, topics: set[str]) -> tuple[Behind, ...]:
+    """The groups that read any of `topics`, and how far they are behind."""
+    with KafkaAdminClient(**connection.kafka_python()) as admin:
+        groups = [each["group_id"] for each in admin.list_groups()]
+        committed = admin.list_group_offsets(groups) if groups else {}
+    reading = sorted((group, each.topic) for group, offsets in committed.items() for each in offsets)
+    return tuple(
+        Behind(group, topic, sum(each.behind for each in lag(connection, group, topic)))
+        for group, topic in dict.fromkeys(reading)
+        if topic in topics
+    )
+
+
+def _set(connection: Connection, group: str, topic: str, moves: tuple[Move, ...]) -> None:
+    offsets = {TopicPartition(topic, each.partition): OffsetAndMetadata(each.target, "", -1) for each in moves}
+    count = members_of(connection, group)
+    if count:
+        raise DriverError(f"group {group} has {count} members: stop them all first, they would commit over it")
+    with KafkaAdminClient(**connection.kafka_python()) as admin:
+        answers = admin.alter_group_offsets(group, offsets)
+    refused = {error.__name__ for error in answers.values() if error is not NoError}
+    if refused:
+        raise DriverError(
+            f"the cluster does not set the offsets of group {group} ({', '.join(sorted(refused))}): has a member come "
+            "back? stop them all and try again"
+        )
+
+
+def _write(connection: Connection, publications: list[Publication], patience_s: float) -> None:
+    with Transactions(connection, _TRANSACTIONAL_ID, patience_s=patience_s) as transactions:
+        transactions.commit([Output(each) for each in publications], {}, ConsumerGroupMetadata(_TRANSACTIONAL_ID))
