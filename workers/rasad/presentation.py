@@ -6,6 +6,8 @@ algorithm orders it rightly among Latin labels and numbers, and is aligned to th
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console, Group, RenderableType
@@ -27,6 +29,18 @@ _LABEL_STYLES = {
     "unrelated": "dim",
 }
 _ENTITIES_SHOWN = 12
+
+
+# Control characters, and those that are not seen but move, hide or reorder what is: a terminal would obey them. The
+# joiners U+200C and U+200D stay, for words are spelled with them.
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff]"
+)
+
+
+def visible(text: str) -> str:
+    """`text` on one line, with what a terminal would obey written as JSON writes it: `\\n`, `\\u202e`, `\\u001b`."""
+    return _UNSEEN.sub(lambda match: json.dumps(match[0])[1:-1], text)
 
 
 def isolated(text: str) -> str:
