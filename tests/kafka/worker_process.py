@@ -11,6 +11,7 @@ from rasad.settings import TopicSettings, WorkerSettings
 from rasad.streams.connection import BrokerUnavailable, Connection
 from rasad.streams.driver import DriverError
 from rasad.streams.faust_worker import FaustWorker
+from rasad.streams.transactional_worker import TransactionalWorker
 from tests.kafka.plain_enrichment import slow_enrich
 
 
@@ -18,10 +19,12 @@ def main(argument: str) -> int:
     started = time.monotonic()
     options = json.loads(argument)
     logs.configure("info", "json")
-    worker = FaustWorker(
+    settings = WorkerSettings(**options["worker"])
+    driver = TransactionalWorker if settings.exactly_once else FaustWorker
+    worker = driver(
         connection=Connection(bootstrap_servers=(options["bootstrap"],)),
         topics=TopicSettings(**options["topics"]),
-        worker=WorkerSettings(**options["worker"]),
+        worker=settings,
         started=started,
     )
     try:

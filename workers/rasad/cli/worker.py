@@ -23,31 +23,53 @@ def worker(
     group: Annotated[str | None, typer.Option("--group", help="Consumer group.", show_default=False)] = None,
     bootstrap_servers: BootstrapOption = None,
     batch_max: Annotated[int | None, typer.Option(help="Most articles enriched at a time.", show_default=False)] = None,
+    exactly_once: Annotated[
+        bool | None,
+        typer.Option(
+            "--exactly-once/--at-least-once",
+            help="Write outputs and offsets in one transaction, or repeat after a crash what was not acknowledged.",
+            show_default="at least once",
+        ),
+    ] = None,
+    instance_id: Annotated[
+        str | None,
+        typer.Option(
+            "--instance-id",
+            help="Static member of the group: a restart within the session moves no partitions. One id a process.",
+            show_default=False,
+        ),
+    ] = None,
     ner: NerOption = None,
     stance: StanceOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Work as a member of a consumer group: raw articles in, enriched events and dead letters out, at least once.
+    """Work as a member of a consumer group: raw articles in, enriched events and dead letters out.
 
-    Stops on SIGTERM or Ctrl-C after the batch in hand; run more of them to share the partitions.
+    Stops on SIGTERM or Ctrl-C after the batch in hand; run more of them to share the partitions. With --exactly-once,
+    readers of committed records see one outcome of each article whatever crashes; all workers of a group must have it.
+
+    `rasad worker --group newsroom --exactly-once --instance-id newsroom-1`
     """
     loaded = settings_of(
         config,
         kafka__bootstrap_servers=bootstrap_servers,
         worker__group_id=group,
         worker__batch_max=batch_max,
+        worker__exactly_once=exactly_once,
+        worker__instance_id=instance_id,
         models__ner=ner,
         models__stance=stance,
     )
     connection = connection_of(loaded)
     with clear_errors():
         from rasad.streams.faust_worker import FaustWorker
+        from rasad.streams.transactional_worker import TransactionalWorker
 
         enricher = enricher_of(loaded)
-        driver = FaustWorker(
+        driver = TransactionalWorker if loaded.settings.worker.exactly_once else FaustWorker
+        driver(
             connection=connection,
             topics=loaded.settings.topics,
             worker=loaded.settings.worker,
             started=STARTED,
-        )
-        driver.run(enricher.enrich)
+        ).run(enricher.enrich)

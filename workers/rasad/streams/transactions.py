@@ -30,6 +30,7 @@ TIMEOUT_S: Final = 60.0
 _LARGEST: Final = "max.message.bytes"
 _BATCH_BYTES: Final = 16_384
 _CLOSE_WITHIN_S: Final = 5.0
+_RECONNECT_WITHIN_MS: Final = 5_000
 
 
 class Fenced(DriverError):  # noqa: N818
@@ -49,11 +50,14 @@ class Output:
 
 
 def largest_messages(connection: Connection, topics: Iterable[str]) -> dict[str, int]:
-    """`max.message.bytes` of each of `topics`, in bytes. Raises kafka.errors.KafkaError where one is missing."""
+    """Bytes of the largest message that each of `topics` can get: its `max.message.bytes`, or the producer's limit.
+
+    Raises kafka.errors.KafkaError where a topic is missing.
+    """
     resources = [ConfigResource(ConfigResourceType.TOPIC, topic, [_LARGEST]) for topic in topics]
     with KafkaAdminClient(**connection.kafka_python()) as admin:
         answer = admin.describe_configs(resources, config_filter="all")["topic"]
-    return {topic: int(entries[_LARGEST]["value"]) for topic, entries in answer.items()}
+    return {topic: min(int(entries[_LARGEST]["value"]), OUTPUT_BYTES) for topic, entries in answer.items()}
 
 
 def fitting(
@@ -88,7 +92,8 @@ class Transactions:
     """A transactional producer, used from one thread.
 
     Taking the id ends whatever an earlier process left open under it, and fences that process if it still lives.
-    `patience_s` bounds every wait for the cluster. Raises BrokerUnavailable where it does not answer.
+    `patience_s` bounds every wait for the cluster, `timeout_s` how long a transaction may be open before the broker
+    aborts it. Raises BrokerUnavailable where it does not answer.
     """
 
     def __init__(
@@ -97,13 +102,15 @@ class Transactions:
         transactional_id: str,
         *,
         patience_s: float = WAIT_LIMIT_S,
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
         self._servers = ",".join(connection.bootstrap_servers)
         self._patience_s = patience_s
         self._producer = KafkaProducer(
             **connection.kafka_python(),
             transactional_id=transactional_id,
-            transaction_timeout_ms=round(TIMEOUT_S * 1000),
+            transaction_timeout_ms=round(timeout_s * 1000),
+            reconnect_backoff_max_ms=_RECONNECT_WITHIN_MS,
             max_request_size=OUTPUT_BYTES,
             # A broker refuses a batch for its size even where each record would fit; no topic's limit is below this.
             batch_size=_BATCH_BYTES,

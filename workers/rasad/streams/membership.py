@@ -1,0 +1,207 @@
+"""A member of a consumer group that can work on a batch for as long as it takes: what it has read, and still owns.
+
+kafka-python sends heartbeats in a thread of its own, but it joins rebalances only inside `poll`, and it leaves the
+group where `poll` is not called for `max_poll_interval_ms`. So one thread polls all the time, with every partition
+paused except while a batch is taken, and another works on the batch.
+
+Partitions move by cooperative rebalances (KIP-429): a member goes on with those that stay with it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Self
+
+import structlog
+from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.errors import CommitFailedError, KafkaError, RebalanceInProgressError, RetriableError
+from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
+
+from rasad.messages import Record
+from rasad.settings import WorkerSettings
+from rasad.streams.connection import Connection
+from rasad.streams.tailing import partitions_of, record_of
+from rasad.streams.topics import RAW_BYTES
+
+log = structlog.get_logger(__name__)
+
+MAX_POLL_INTERVAL_MS: Final = 60_000
+"""Also how long a rebalance waits for this member (KIP-62). A thread that polls several times a second and has not for
+so long is stuck, and its partitions are better off elsewhere."""
+_IDLE_MS: Final = 200
+_JOINING_MS: Final = 1_000
+_ANSWER_WITHIN_MS: Final = 1_000
+_CLOSE_WITHIN_MS: Final = 5_000
+_RECONNECT_WITHIN_MS: Final = 5_000
+
+
+class GroupConsumer(KafkaConsumer):  # type: ignore[misc]
+    """kafka-python's consumer, mended: it finishes every rebalance that it began.
+
+    A `poll` that runs out of time leaves its request to join under way, and the next one goes on with it if there is
+    still reason to join. But a leader that joined because its topics' partitions changed has none once it has assigned
+    them (3.0.12, `ConsumerCoordinator.need_rejoin`): it stays between two generations without heartbeats for good.
+    """
+
+    def poll(
+        self,
+        timeout_ms: int = 0,
+        max_records: int | None = None,
+        update_offsets: bool = True,
+    ) -> dict[TopicPartition, list[Any]]:
+        """As in the base class."""
+        if self.group_metadata().state == MemberState.REBALANCING:
+            self._coordinator.request_rejoin()
+        polled: dict[TopicPartition, list[Any]] = super().poll(timeout_ms, max_records, update_offsets)
+        return polled
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A record in hand, and the tenure in which it was read."""
+
+    record: Record
+    partition: TopicPartition
+    tenure: object | None
+
+
+class _Tenures(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Which partitions are ours, and since when: a partition that went and came back has a new tenure.
+
+    kafka-python calls this in its own thread while the polling thread waits in `poll`.
+    """
+
+    def __init__(self, consumer: KafkaConsumer) -> None:
+        self._consumer = consumer
+        self.now: dict[TopicPartition, object] = {}
+        self.fresh: set[TopicPartition] = set()
+
+    def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        """Note them; nothing is read from them before it is settled where to start."""
+        self.now |= {partition: object() for partition in assigned}
+        self.fresh |= assigned
+        self._consumer.pause(*assigned)
+
+    def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        """End their tenures; the base class calls this for lost partitions too."""
+        for partition in revoked:
+            self.now.pop(partition, None)
+        self.fresh -= revoked
+
+
+class Membership:
+    """A place in a group that reads one topic; all of it is for one thread.
+
+    Leaving the context leaves the group; a static member (KIP-345) stays until its session is over.
+    """
+
+    def __init__(self, connection: Connection, topic: str, worker: WorkerSettings) -> None:
+        self._topic = topic
+        self._worker = worker
+        session_ms = round(worker.session_timeout_s * 1000)
+        self._consumer = GroupConsumer(
+            **connection.kafka_python(),
+            group_id=worker.group_id,
+            group_instance_id=worker.instance_id,
+            partition_assignment_strategy=[CooperativeStickyAssignor],
+            session_timeout_ms=session_ms,
+            heartbeat_interval_ms=session_ms // 3,
+            max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
+            max_partition_fetch_bytes=RAW_BYTES,
+            isolation_level="read_committed",
+            auto_offset_reset=worker.auto_offset_reset,
+            enable_auto_commit=False,
+            reconnect_backoff_max_ms=_RECONNECT_WITHIN_MS,
+        )
+        self._tenures = _Tenures(self._consumer)
+
+    def __enter__(self) -> Self:
+        self._consumer.subscribe([self._topic], listener=self._tenures)
+        # A leader that does not know the partitions yet would assign none, and then all in a second rebalance.
+        partitions_of(self._consumer, self._topic)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with suppress(KafkaError):
+            self._consumer.close(timeout_ms=_CLOSE_WITHIN_MS)
+
+    def group(self) -> ConsumerGroupMetadata | None:
+        """What a transaction shows to be of the present generation (KIP-447); None while there is none.
+
+        A join takes the new generation before the new assignment. Between polls of a stable member both are of one
+        generation, so that what `holds` says is true of it.
+        """
+        metadata = self._consumer.group_metadata()
+        return metadata if metadata.state == MemberState.STABLE else None
+
+    def partitions(self) -> frozenset[int]:
+        """The numbers of the partitions that are ours."""
+        return frozenset(partition.partition for partition in self._tenures.now)
+
+    def holds(self, taken: Taken) -> bool:
+        """Whether the partition of a record stayed ours since it was read."""
+        return self._tenures.now.get(taken.partition) is taken.tenure
+
+    def take(self) -> list[Taken]:
+        """The next batch: up to `batch_max` records that came within `batch_wait_ms`; none where none came for a while.
+
+        Records of partitions that went while they were gathered are left out.
+        """
+        self._settle_starts()
+        self._consumer.resume(*(self._consumer.assignment() - self._tenures.fresh))
+        taken = self._poll(_IDLE_MS, self._worker.batch_max)
+        until = time.monotonic() + self._worker.batch_wait_ms / 1000
+        while taken and len(taken) < self._worker.batch_max and (left := until - time.monotonic()) > 0:
+            taken += self._poll(round(left * 1000), self._worker.batch_max - len(taken))
+        self._consumer.pause(*self._consumer.assignment())
+        return [each for each in taken if self.holds(each)]
+
+    def keep_up(self, milliseconds: int) -> None:
+        """Poll for so long without records, or a second while a rebalance is under way."""
+        self._poll(milliseconds)
+
+    def committed(self, partition: TopicPartition) -> int | None:
+        """The committed offset of a partition, once no transaction with one is pending (KIP-447).
+
+        Raises kafka.errors.RetriableError where there is no answer within a second.
+        """
+        offset: int | None = self._consumer.committed(partition, timeout_ms=_ANSWER_WITHIN_MS)
+        return offset
+
+    def _settle_starts(self) -> None:
+        """Commit where a partition without a committed offset starts, so that its next owner starts there too."""
+        for partition in tuple(self._tenures.fresh):
+            try:
+                if self.committed(partition) is None:
+                    start = self._consumer.position(partition, timeout_ms=_ANSWER_WITHIN_MS)
+                    if start is None:
+                        continue
+                    self._consumer.commit(committing({partition: start}), timeout_ms=_ANSWER_WITHIN_MS)
+            except (RetriableError, CommitFailedError, RebalanceInProgressError) as error:
+                log.debug("a partition's start is not settled yet", partition=partition.partition, error=repr(error))
+                return
+            self._tenures.fresh.discard(partition)
+
+    def _poll(self, milliseconds: int, records: int | None = None) -> list[Taken]:
+        try:
+            polled = self._consumer.poll(milliseconds if self.group() else _JOINING_MS, records)
+        except RetriableError as error:
+            log.debug("nothing polled", error=repr(error))
+            return []
+        return [
+            Taken(record_of(message), partition, self._tenures.now.get(partition))
+            for partition, messages in polled.items()
+            for message in messages
+        ]
+
+
+def committing(offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, OffsetAndMetadata]:
+    """Offsets as a commit takes them."""
+    return {partition: OffsetAndMetadata(offset, "", -1) for partition, offset in offsets.items()}
