@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -24,11 +24,14 @@ import tenacity
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 from faust.exceptions import ProducerSendError
 
+from rasad import metrics
 from rasad.messages import DeadLetter, Outcome, Record
 from rasad.settings import TopicSettings, WorkerSettings
 from rasad.streams import topics as topics_module
+from rasad.streams.batching import Limits, Waiting
 from rasad.streams.connection import BrokerUnavailable, Connection, unanswered, wait_for_broker
 from rasad.streams.driver import DriverError, Enrich, Ready, no_one
+from rasad.streams.health import Health, serving
 from rasad.streams.log_limits import limit_repeats
 from rasad.streams.offset_tracking import Transport
 from rasad.streams.publication import Publication, dead_letter_publication, publications, too_large, verified
@@ -44,6 +47,7 @@ _ANSWER_WITHIN_S: Final = 5.0
 _LONGEST_PAUSE_S: Final = 5.0
 # Two batches: the next one is at hand while one is enriched, and little is read twice after a rebalance.
 _BUFFERED_BATCHES: Final = 2
+_IDLE_S: Final = 1.0
 _STOP_WITHIN_S: Final = 10.0
 
 
@@ -63,11 +67,13 @@ class FaustWorker:
         Raises BrokerUnavailable where no broker answers for `worker.broker_wait_s`, DriverError where a topic is
         missing or work fails beyond repair. Must be called in the main thread, which takes the signals.
         """
-        wait_for_broker(self.connection, self.worker.broker_wait_s)
-        topics_module.require(self.connection, topics_module.worker_topics(self.topics))
-        limit_repeats("aiokafka")
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="enrich") as executor:
-            asyncio.run(_Session(self, enrich, executor).work())
+        health = Health(self.worker)
+        with serving(health, self.worker):
+            wait_for_broker(self.connection, self.worker.broker_wait_s)
+            topics_module.require(self.connection, topics_module.worker_topics(self.topics))
+            limit_repeats("aiokafka")
+            with ThreadPoolExecutor(max_workers=1, thread_name_prefix="enrich") as executor:
+                asyncio.run(_Session(self, enrich, executor, health).work())
 
 
 class _App(faust.App):  # type: ignore[misc]
@@ -80,10 +86,11 @@ class _App(faust.App):  # type: ignore[misc]
 class _Session:
     """One run of a worker: the Faust app, what it is doing, and how it ends."""
 
-    def __init__(self, settings: FaustWorker, enrich: Enrich, executor: ThreadPoolExecutor) -> None:
+    def __init__(self, settings: FaustWorker, enrich: Enrich, executor: ThreadPoolExecutor, health: Health) -> None:
         self._settings = settings
         self._enrich = enrich
         self._executor = executor
+        self._health = health
         self._stopping = asyncio.Event()
         self._busy = asyncio.Lock()
         self._failure: asyncio.Future[BaseException] | None = None
@@ -165,34 +172,54 @@ class _Session:
             settings.topics.raw, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
         )
         app.agent(raw, name="enrich", concurrency=1)(self._consume)
+        app.on_partitions_revoked.connect(self._on_revoked)
         app.on_rebalance_complete.connect(self._on_assigned)
         return app
+
+    async def _on_revoked(self, *_: Any, **__: Any) -> None:  # noqa: ANN401
+        self._health.revoked()
 
     async def _on_assigned(self, app: Any, **_: Any) -> None:  # noqa: ANN401
         partitions = sorted(assigned.partition for assigned in app.consumer.assignment())
         log.info("partitions assigned", topic=self._settings.topics.raw, partitions=partitions)
+        self._health.assigned()
         if not self._was_ready:
             self._was_ready = True
             milliseconds = round((time.monotonic() - self._settings.started) * 1000)
+            metrics.READY_SECONDS.set(milliseconds / 1000)
             log.info("worker ready", group=self._settings.worker.group_id, ms=milliseconds)
             self._settings.ready(milliseconds)
 
     async def _consume(self, stream: Any) -> None:  # noqa: ANN401
         assert self._failure is not None
-        # noack_take puts this flag back when it is closed; were it true, the stream would then acknowledge unread work.
         stream.enable_acks = False
-        worker = self._settings.worker
-        async for events in stream.noack_take(worker.batch_max, within=worker.batch_wait_ms / 1000):
-            async with self._busy:
-                if self._stopping.is_set() or self._failure.done():
-                    break
+        inbox = _Inbox(Limits.of(self._settings.worker))
+        reading = asyncio.create_task(inbox.fill(stream.events()))
+        reading.add_done_callback(lambda task: self._on_stream_end(stream.app, task))
+        try:
+            while not (self._stopping.is_set() or self._failure.done()):
+                events = await inbox.batch(lambda: sum(stream.app.consumer.lags().values()))
                 try:
-                    await self._handle(stream, events)
+                    await self._work(stream, events)
                 except Exception as error:  # noqa: BLE001 - the outermost boundary: nothing may escape to the agent
-                    self._failure.set_result(error)
-                    break
-        # An agent that returns is started again; this one waits for the app to stop.
-        await asyncio.Event().wait()
+                    self._fail(error)
+            # An agent that returns is started again; this one waits for the app to stop.
+            await asyncio.Event().wait()
+        finally:
+            reading.cancel()
+
+    def _on_stream_end(self, app: Any, reading: asyncio.Task[None]) -> None:  # noqa: ANN401
+        if not (reading.cancelled() or app.should_stop):
+            self._fail(reading.exception() or RuntimeError("Faust's stream ended by itself"))
+
+    async def _work(self, stream: Any, events: Sequence[Any]) -> None:  # noqa: ANN401
+        """Handle what there is, and tell that the loop goes on."""
+        # What was taken before a rebalance is handed out again after it.
+        current = [event for event in events if event.message.generation_id == stream.app.consumer_generation_id]
+        async with self._busy:
+            if current and not self._stopping.is_set():
+                await self._handle(stream, current)
+        self._health.progressed()
 
     async def _handle(self, stream: Any, events: Sequence[Any]) -> None:  # noqa: ANN401
         """One batch: enrich, publish, acknowledge."""
@@ -200,13 +227,14 @@ class _Session:
         records = [_record(event.message) for event in events]
         outcomes = await asyncio.get_running_loop().run_in_executor(self._executor, self._enrich, records)
         checked = [verified(outcome, record) for outcome, record in zip(outcomes, records, strict=True)]
-        await _Publisher(stream.app, self._settings).publish(checked, records)
+        published = await _Publisher(stream.app, self._settings).publish(checked, records)
         for event in events:
             await stream.ack(event)
+        self._health.done(published)
         log.info(
             "batch done",
             records=len(records),
-            dead_letters=sum(isinstance(outcome, DeadLetter) for outcome in checked),
+            dead_letters=sum(isinstance(outcome, DeadLetter) for outcome in published),
             ms=round((time.monotonic() - begun) * 1000),
         )
 
@@ -216,7 +244,13 @@ class _Session:
         last_answer, silent, next_line = time.monotonic(), 0.0, 0.0
         while True:
             await asyncio.sleep(_WATCH_EVERY_S)
-            if not app.producer.started or await _answers(app.producer):
+            if not app.producer.started:
+                last_answer = time.monotonic()
+                continue
+            self._health.lags({each.partition: behind for each, behind in app.consumer.lags().items()})
+            answers = await _answers(app.producer)
+            self._health.broker(answers=answers)
+            if answers:
                 last_answer, next_line = time.monotonic(), 0.0
                 continue
             silent = time.monotonic() - last_answer
@@ -254,6 +288,38 @@ class _Session:
         log.info("stopped")
 
 
+class _Inbox:
+    """Events that wait for a batch: one task fills it from a stream, another takes batches out."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._capacity = limits.articles
+        self._waiting: Waiting[Any] = Waiting(limits)
+        self._arrived = asyncio.Event()
+        self._taken = asyncio.Event()
+
+    async def fill(self, events: AsyncIterable[Any]) -> None:
+        """Take events as they come, as many as a batch may have."""
+        async for event in events:
+            self._waiting.add(event, len(event.message.value or b""))
+            self._arrived.set()
+            while len(self._waiting) >= self._capacity:
+                self._taken.clear()
+                await self._taken.wait()
+
+    async def batch(self, behind: Callable[[], int]) -> list[Any]:
+        """The next batch; an empty one after `_IDLE_S` seconds without an event. See `batching.plan`."""
+        pause_s = 0.0 if self._waiting else _IDLE_S
+        while pause_s > 0:
+            self._arrived.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self._arrived.wait()
+            pause_s = self._waiting.wait_s(behind())
+        batch = self._waiting.take()
+        self._taken.set()
+        return batch
+
+
 class _Publisher:
     """Writes the records of outcomes and waits until the cluster has every one of them."""
 
@@ -262,27 +328,42 @@ class _Publisher:
         self._topics = settings.topics
         self._patience_s = settings.worker.broker_wait_s
 
-    async def publish(self, outcomes: Sequence[Outcome], records: Sequence[Record]) -> None:
-        """Publish every outcome; one that the broker finds too large becomes a dead letter.
+    async def publish(self, outcomes: Sequence[Outcome], records: Sequence[Record]) -> list[Outcome]:
+        """Publish every outcome; one that the broker finds too large becomes a dead letter. Gives what was published.
 
         Raises BrokerUnavailable where the cluster does not take them within the patience.
         """
-        wanted = [
-            publications(outcome, record, self._topics) for outcome, record in zip(outcomes, records, strict=True)
-        ]
+        with metrics.stage("serialise"):
+            wanted = [
+                publications(outcome, record, self._topics) for outcome, record in zip(outcomes, records, strict=True)
+            ]
+        with metrics.stage("publish"):
+            return await self._write(wanted, outcomes, records)
+
+    async def _write(
+        self, wanted: Sequence[tuple[Publication, ...]], outcomes: Sequence[Outcome], records: Sequence[Record]
+    ) -> list[Outcome]:
+        final = list(outcomes)
         own = await self._send([first for first, *_ in wanted])
-        await self._give_up((outcomes[index], records[index], wanted[index][0].topic) for index in sorted(own))
+        await self._give_up(final, records, {index: wanted[index][0].topic for index in sorted(own)})
         others = [(index, other) for index, (_, *rest) in enumerate(wanted) if index not in own for other in rest]
         refused = await self._send([other for _, other in others])
-        too_large_topics = {others[position][0]: others[position][1].topic for position in sorted(refused)}
-        await self._give_up((outcomes[index], records[index], topic) for index, topic in too_large_topics.items())
+        await self._give_up(
+            final, records, {others[position][0]: others[position][1].topic for position in sorted(refused)}
+        )
+        return final
 
-    async def _give_up(self, refused: Iterable[tuple[Outcome, Record, str]]) -> None:
-        """A dead letter for each; where even that is too large, one without the value."""
-        letters = [
-            outcome if isinstance(outcome, DeadLetter) else too_large(outcome, record, topic)
-            for outcome, record, topic in refused
-        ]
+    async def _give_up(self, outcomes: list[Outcome], records: Sequence[Record], refused: Mapping[int, str]) -> None:
+        """A dead letter in place of each outcome whose index is in `refused`, with the topic that finds it too large.
+
+        Where even that is too large, one without the value.
+        """
+        letters = []
+        for index, topic in refused.items():
+            outcome = outcomes[index]
+            letter = outcome if isinstance(outcome, DeadLetter) else too_large(outcome, records[index], topic)
+            outcomes[index] = letter
+            letters.append(letter)
         again = await self._send([dead_letter_publication(letter, self._topics) for letter in letters])
         bare = [dead_letter_publication(letters[index], self._topics, with_value=False) for index in sorted(again)]
         if await self._send(bare):

@@ -71,6 +71,8 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[mis
     logger = _LOGGER
 
     seeks = 0
+    highwaters: Mapping[Any, int] = {}
+    """By assigned partition, where it ended when records were last fetched."""
 
     def _create_worker_consumer(self, transport: Any) -> Any:  # noqa: ANN401
         consumer = super()._create_worker_consumer(transport)
@@ -112,6 +114,9 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[mis
 
     async def _fetch_records(self, *arguments: Any, **named: Any) -> Fetched:  # noqa: ANN401
         records = await super()._fetch_records(*arguments, **named)
+        consumer = self._ensure_consumer()
+        known = {partition: consumer.highwater(partition) for partition in consumer.assignment()}
+        self.highwaters = {partition: end for partition, end in known.items() if end is not None}
         return Fetched(records, self.seeks)
 
 
@@ -166,6 +171,17 @@ class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
             finished = self._in_flight[message.tp].finish(message.offset)
             notify(self._waiting_for_ack)
         return finished
+
+    def lags(self) -> dict[TP, int]:
+        """By assigned partition, the offsets from the oldest unfinished record to the end that the last fetch saw."""
+        found: dict[TP, int] = {}
+        for partition, end in self._thread.highwaters.items():
+            handed_out = self._in_flight.get(partition)
+            unfinished = handed_out.committable() if handed_out else None
+            start = self._read_offset.get(partition) if unfinished is None else unfinished
+            if start is not None:
+                found[partition] = max(end - start, 0)
+        return found
 
     def _filter_tps_with_pending_acks(self, topics: Iterable[Any] | None = None) -> Iterator[TP]:
         return (
