@@ -24,6 +24,7 @@ from tqdm import tqdm
 from rasad.evaluation.corpora import contiguous_blocks, read_conll
 from rasad.evaluation.spans import SpanScorer, spans_of
 from rasad.inference.decoding import best_path, bio_scheme
+from training.labels import labelled_articles
 from training.machine import autocast, device
 from training.optimisation import Optimisation, batches, corrupt
 from training.tagger import Tagger, TaggerBatch, collate, load_encoder, save_heads
@@ -36,6 +37,7 @@ from training.tagging import (
     gazetteer_names,
     mentions_only,
     names_of,
+    news_document,
     read_news,
     swap_names,
     windows,
@@ -44,6 +46,10 @@ from training.tagging import (
 
 WEIGHTS = {"quotes": 0.5, "stance_evidence": 0.3, "stance_roles": 0.3, "panx": 0.5}
 """Share of a layer's loss in the total; 1 where not named."""
+
+LABELS = Path(__file__).parent / "labels" / "mentions.jsonl"
+NEWS_LIKE = ("news", "labels", "silver")
+"""Corpora of whole news articles that share the layer `news`."""
 
 Passes = dict[str, float]
 
@@ -107,9 +113,9 @@ def round_windows(
         rotated = documents[offset:] + documents[:offset]
         chosen = chosen + rotated[: round(rest * len(documents))]
         for document in chosen:
-            augmented = as_scraped(document, rng) if corpus in ("news", "silver") else document
-            if corpus in ("news", "silver", "anercorp", "aqmar") and swap:
-                layer = "news" if corpus == "silver" else corpus
+            augmented = as_scraped(document, rng) if corpus in NEWS_LIKE else document
+            if corpus in (*NEWS_LIKE, "anercorp", "aqmar") and swap:
+                layer = "news" if corpus in NEWS_LIKE else corpus
                 units = tuple(swap_names(u, layer, names, rng, swap) for u in augmented.units)
                 augmented = replace(augmented, units=units)
             made.extend(windows(tokenizer, augmented, max_tokens=rng.choice((128, 192, 256))))
@@ -118,7 +124,7 @@ def round_windows(
 
 def swap_pool(corpora: dict[str, list[Document]], gazetteer: Path) -> dict[str, list[tuple[str, ...]]]:
     """Names by type that may stand in for one another: those of the news, and the persons of other corpora."""
-    names = names_of(corpora.get("news", []), "news")
+    names = names_of([document for corpus in NEWS_LIKE for document in corpora.get(corpus, [])], "news")
     for layer in ("anercorp", "aqmar", "panx"):
         found = names_of(corpora.get(layer, []), layer)
         names["PER"] = names.get("PER", []) + [name for name in found.get("PER", []) if 1 < len(name) < 5]
@@ -135,7 +141,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=8, help="rounds of the run (default: %(default)s)")
     parser.add_argument(
         "--passes",
-        default="news=9,silver=1,anercorp=4,aqmar=3.5,panx=0.4,wojood=1.5",
+        default="news=8,labels=8,silver=1,anercorp=4,aqmar=3.5,panx=0.4,wojood=1.5",
         help="passes over each corpus (default: %(default)s)",
     )
     parser.add_argument("--tokens", type=int, default=1300, help="pieces a batch (default: %(default)s)")
@@ -167,6 +173,9 @@ def main() -> None:
         "panx": conll_documents(read_conll(data / "ner/panx_ar/train.conll"), "panx", layers["panx"], 1),
         "wojood": conll_documents(read_conll(data / "ner/wojood_sample/train.conll"), "wojood", layers["wojood"], 2),
     }
+    if passes.get("labels", 0) > 0:
+        labelled = [a for a in labelled_articles(LABELS, data / "raw") if a["source"] not in held_out]
+        corpora["labels"] = [mentions_only(news_document(article)) for article in labelled]
     if arguments.silver:
         corpora["silver"] = [mentions_only(document) for document in read_news(arguments.silver)]
     corpora = {name: documents for name, documents in corpora.items() if passes.get(name, 0) > 0}

@@ -1,0 +1,61 @@
+"""Join the labels of `training/labels/` with the raw articles that they mark."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from rasad.evaluation.corpora import read_jsonl
+
+_LINE = re.compile(r"[^\n]*\S[^\n]*")
+
+
+def digest(title: str, body: str) -> str:
+    """The first 16 digits of the SHA-256 of title and body, parted by U+00FF."""
+    return hashlib.sha256(f"{title}\xff{body}".encode()).hexdigest()[:16]
+
+
+def labelled_articles(labels: Path, raw: Path) -> list[dict[str, Any]]:
+    """The labelled articles in the format of `news/*.jsonl`, with mentions and nothing else.
+
+    `raw` is the folder of the raw corpora; one that is missing costs its articles. Raises ValueError where an
+    article is not the one that was labelled.
+    """
+    wanted = {label["id"]: label for label in read_jsonl(labels)}
+    made = []
+    for name in sorted({label["raw"] for label in wanted.values()}):
+        path = raw / f"{name}.jsonl.zst"
+        if not path.exists():
+            continue
+        left = {key for key, label in wanted.items() if label["raw"] == name}
+        for article in tqdm(read_jsonl(path), desc=path.name, unit=" articles", mininterval=5):
+            if article["id"] in left:
+                made.append(_article(article, wanted[article["id"]]))
+                left.remove(article["id"])
+                if not left:
+                    break
+    return sorted(made, key=lambda article: str(article["id"]))
+
+
+def _article(article: dict[str, Any], label: dict[str, Any]) -> dict[str, Any]:
+    title, body = article["title"], article["text"]
+    if digest(title, body) != label["sha256"]:
+        raise ValueError(f"{label['raw']}: article {article['id']} is not the one that was labelled")
+    return {
+        "id": article["id"],
+        "source": article.get("source") or label["raw"],
+        "title": title,
+        "body": body,
+        "paragraphs": [list(match.span()) for match in _LINE.finditer(body)],
+        "mentions": [
+            {"field": field, "start": start, "end": end, "type": kind, "debatable": bool(rest)}
+            for field, start, end, kind, *rest in label["mentions"]
+        ],
+        "quotes": [],
+        "stances": [],
+        "claims": [],
+    }
