@@ -54,8 +54,11 @@ def fail(message: object, code: int = 1) -> NoReturn:
 @contextmanager
 def clear_errors() -> Iterator[None]:
     """Turn the errors that a user can act on into one line and an exit code: 2 for configuration, 1 otherwise."""
+    from kafka.errors import KafkaError
+
     from rasad.broker import BrokerError
     from rasad.inference.bundle import BundleError
+    from rasad.streams.access import refusal
     from rasad.streams.connection import BrokerUnavailable
     from rasad.streams.driver import DriverError
 
@@ -65,6 +68,8 @@ def clear_errors() -> Iterator[None]:
         fail(error, 2)
     except (BundleError, BrokerError, BrokerUnavailable, DriverError) as error:
         fail(error)
+    except KafkaError as error:
+        fail(refusal(error))
     except BrokenPipeError:
         # The reader (head, less) has what it wanted; closing quietly is what a filter does.
         sys.stderr.close()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from rasad.cli.options import BootstrapOption, ConfigOption, clear_errors, connection_of, err, out, settings_of
+from rasad.cli.options import BootstrapOption, ConfigOption, clear_errors, connection_of, err, fail, out, settings_of
 
 app = typer.Typer(help="Rasad's topics: declare them, compare them with what they must be.", no_args_is_help=True)
 
@@ -64,3 +67,49 @@ def show_lag(
         committed = "-" if row.committed is None else str(row.committed)
         table.add_row(str(row.partition), committed, str(row.end), str(row.behind))
     out.print(table)
+
+
+def _principals(role: str, does: str) -> Any:  # noqa: ANN401
+    return typer.Option(f"--principal-{role}", metavar="User:NAME", help=does, show_default=False)
+
+
+@app.command("acls")
+def show_acls(
+    worker: Annotated[list[str] | None, _principals("worker", "Who runs workers.")] = None,
+    subscriber: Annotated[list[str] | None, _principals("subscriber", "Who reads the outputs.")] = None,
+    producer: Annotated[list[str] | None, _principals("producer", "Who writes raw articles.")] = None,
+    operator: Annotated[list[str] | None, _principals("operator", "Who declares topics, redrives, replays.")] = None,
+    group: Annotated[str | None, typer.Option("--group", help="The workers' group.", show_default=False)] = None,
+    exactly_once: Annotated[
+        bool | None, typer.Option("--exactly-once/--at-least-once", help="How the workers deliver.", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line in place of commands.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Print the least that each role must be allowed on a cluster that allows nothing by itself.
+
+    Nothing is connected or changed: the lines are commands of Kafka's own `kafka-acls`. A subscriber's consumer groups
+    must begin with the name of its principal.
+
+    Example: `rasad topics acls --principal-worker User:rasad --principal-subscriber User:desk | sh`
+    """
+    settings = settings_of(config, worker__group_id=group, worker__exactly_once=exactly_once).settings
+    given = {"worker": worker, "subscriber": subscriber, "producer": producer, "operator": operator}
+    wanted = [(role, principal) for role, principals in given.items() for principal in principals or ()]
+    if not wanted:
+        fail("name a principal, such as --principal-worker User:rasad", 2)
+    for _, principal in wanted:
+        if not re.fullmatch(r"[A-Za-z]+:[^*].*", principal):
+            fail(f"{principal!r} is no principal: give its type and name, such as User:rasad", 2)
+    from rasad.streams.acls import acls
+
+    servers = ",".join(settings.kafka.bootstrap_servers or ()) or '"$KAFKA_BOOTSTRAP_SERVERS"'
+    for role, principal in wanted:
+        for acl in acls(
+            role,  # type: ignore[arg-type]
+            principal,
+            settings.topics,
+            group=settings.worker.group_id,
+            exactly_once=settings.worker.exactly_once,
+        ):
+            typer.echo(json.dumps(asdict(acl), ensure_ascii=False) if as_json else acl.command(servers))
