@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from rasad import __version__
-from rasad.cli import broker, models, topics
+from rasad.cli import broker, dlq, models, replay, topics
 from rasad.cli.config import config
 from rasad.cli.demo import demo
 from rasad.cli.enrich import enrich
@@ -28,7 +28,13 @@ app = typer.Typer(
 )
 for verb in (enrich, stance, worker, produce, tail, config, schemas, demo):
     app.command()(verb)
-for noun, group in (("broker", broker.app), ("topics", topics.app), ("models", models.app)):
+for noun, group in (
+    ("broker", broker.app),
+    ("topics", topics.app),
+    ("dlq", dlq.app),
+    ("replay", replay.app),
+    ("models", models.app),
+):
     app.add_typer(group, name=noun)
 
 
