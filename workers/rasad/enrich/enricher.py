@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Final, get_args
 import structlog
 
 from rasad import __version__
+from rasad.enrich.claims import ClaimIndex, Gate, JudgedClaim, judged, no_claims
 from rasad.enrich.decode import MAX_BYTES, decode
 from rasad.enrich.entities import ROUNDED, Resolution, resolve
 from rasad.enrich.entity_stances import entity_stances
@@ -60,7 +61,8 @@ class _Annotated:
 
     document: Document
     scored: tuple[FieldScores, FieldScores]
-    stance: StanceResult | None
+    headline: StanceResult | None
+    claims: tuple[JudgedClaim, ...]
 
 
 def pipeline_of(ner: Engine, stance: StanceModel) -> Pipeline:
@@ -76,23 +78,38 @@ def pipeline_of(ner: Engine, stance: StanceModel) -> Pipeline:
 class Enricher:
     """Turns records into outcomes; holds the models and no other state.
 
-    `stance` judges headlines by its bundle's head for them, unless it was opened with another than the default one.
-    Raises BundleError if that head's labels are not those of events.
+    `stance` judges watched claims, and headlines by its bundle's head for them, unless it was opened with another than
+    the default one. `claims` gives the claims watched now and is asked once a batch; `gate` says which of them an
+    article is held against. Their stances are of kind "claim" and stand last in an event: nothing else of it depends
+    on them, and a driver that publishes leaves them out of it (see `rasad.streams.publication`).
+    Raises BundleError if a head's labels are not those of events.
     """
 
-    def __init__(self, ner: Engine, stance: StanceModel, *, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(
+        self,
+        ner: Engine,
+        stance: StanceModel,
+        *,
+        max_bytes: int = MAX_BYTES,
+        claims: Callable[[], ClaimIndex] = no_claims,
+        gate: Gate = Gate(),  # noqa: B008  frozen
+    ) -> None:
         manifest = stance.engine.bundle.manifest
         headlines = stance
         if stance.head == manifest.default_head and manifest.headline_head is not None:
             headlines = StanceModel(stance.engine, manifest.headline_head)
-        foreign = [label for label in headlines.labels if label not in _CLAIM_LABELS]
-        if foreign:
-            raise BundleError(
-                f"{stance.engine.bundle.directory}: head {headlines.head!r} has labels that events do not know: "
-                f"{', '.join(foreign)}; choose a bundle whose default head has {', '.join(_CLAIM_LABELS)}"
-            )
+        for model in (stance, headlines):
+            foreign = [label for label in model.labels if label not in _CLAIM_LABELS]
+            if foreign:
+                raise BundleError(
+                    f"{model.engine.bundle.directory}: head {model.head!r} has labels that events do not know: "
+                    f"{', '.join(foreign)}; choose a bundle whose default head has {', '.join(_CLAIM_LABELS)}"
+                )
         self._ner = ner
+        self._stance = stance
         self._headlines = headlines
+        self._claims = claims
+        self._gate = gate
         self._max_bytes = max_bytes
         self._head = ner.bundle.manifest.default_head
         self._heads = [self._head, *([QUOTES_HEAD] if QUOTES_HEAD in ner.bundle.manifest.heads else [])]
@@ -107,6 +124,8 @@ class Enricher:
         threads: int = 0,
         token_budget: int = TOKEN_BUDGET,
         max_bytes: int = MAX_BYTES,
+        claims: Callable[[], ClaimIndex] = no_claims,
+        gate: Gate = Gate(),  # noqa: B008  frozen
     ) -> Enricher:
         """Load both bundles, the shipped ones for None, on ONNX Runtime. Raises BundleError."""
         ner_bundle, stance_bundle = load_bundle(ner, task="ner"), load_bundle(stance, task="stance")
@@ -114,6 +133,8 @@ class Enricher:
             Engine.open(ner_bundle, threads=threads, token_budget=token_budget),
             StanceModel(Engine.open(stance_bundle, threads=threads, token_budget=token_budget)),
             max_bytes=max_bytes,
+            claims=claims,
+            gate=gate,
         )
 
     def enrich(self, records: Sequence[Record]) -> list[Outcome]:
@@ -130,20 +151,24 @@ class Enricher:
                 outcomes[index] = decoded
             else:
                 articles.append((index, decoded))
-        for (index, _), outcome in zip(articles, self._surviving(articles, records), strict=True):
+        survived = self._surviving(articles, records, self._claims())
+        for (index, _), outcome in zip(articles, survived, strict=True):
             outcomes[index] = outcome
         return [outcome for outcome in outcomes if outcome is not None]
 
-    def _surviving(self, articles: Sequence[tuple[int, RawArticle]], records: Sequence[Record]) -> list[Outcome]:
+    def _surviving(
+        self, articles: Sequence[tuple[int, RawArticle]], records: Sequence[Record], claims: ClaimIndex
+    ) -> list[Outcome]:
         """The outermost boundary of the core, and the only place where any exception at all is caught."""
         if not articles:
             return []
         try:
-            return list(self.annotate([article for _, article in articles]))
+            return list(self.annotate([article for _, article in articles], claims))
         except Exception as error:  # noqa: BLE001  whatever it is, it belongs to one article and must not stop the rest
             if len(articles) > 1:
                 middle = len(articles) // 2
-                return self._surviving(articles[:middle], records) + self._surviving(articles[middle:], records)
+                first, second = articles[:middle], articles[middle:]
+                return self._surviving(first, records, claims) + self._surviving(second, records, claims)
             index, article = articles[0]
             _log.exception("enrichment failed", article_id=article.id)
             detail = f"article {article.id!r} could not be enriched: {type(error).__name__}: {error}"
@@ -157,14 +182,19 @@ class Enricher:
                 )
             ]
 
-    def annotate(self, articles: Sequence[RawArticle]) -> list[EnrichedEvent]:
-        """Events of decoded articles: one pass of each model over the windows of all of them. May raise."""
+    def annotate(self, articles: Sequence[RawArticle], claims: ClaimIndex | None = None) -> list[EnrichedEvent]:
+        """Events of decoded articles: one pass of each model over the windows of all of them. May raise.
+
+        `claims` are held against them in place of those that are watched now.
+        """
         started = time.perf_counter()
         texts = [(article.title, article.body) for article in articles]
         read = documents(self._ner, texts)
         scored = score_words(self._ner, read, self._heads)
-        stances = self._headline_stances(texts, read)
-        found = [_Annotated(*each) for each in zip(read, scored, stances, strict=True)]
+        for_stance = self._tokenised_for_stance(texts, read)
+        headlines = self._headline_stances(for_stance)
+        watched = judged(self._stance, self._claims() if claims is None else claims, self._gate, for_stance)
+        found = [_Annotated(*each) for each in zip(read, scored, headlines, watched, strict=True)]
         events = [self._event(article, each) for article, each in zip(articles, found, strict=True)]
         elapsed_ms = (time.perf_counter() - started) * 1000
         tokens = sum(document.tokens for document in read) or 1
@@ -174,13 +204,13 @@ class Enricher:
             for each, event in zip(found, events, strict=True)
         ]
 
-    def _headline_stances(
-        self, texts: Sequence[tuple[str, str]], read: Sequence[Document]
-    ) -> list[StanceResult | None]:
+    def _tokenised_for_stance(self, texts: Sequence[tuple[str, str]], read: Sequence[Document]) -> Sequence[Document]:
+        """The articles in the stance model's pieces: those that were read already, where the tokenizers are equal."""
+        engine = self._stance.engine
+        return read if engine.tokenizer.identity == self._ner.tokenizer.identity else documents(engine, texts)
+
+    def _headline_stances(self, read: Sequence[Document]) -> list[StanceResult | None]:
         """The stance of each body towards its title; None where either is missing."""
-        stance = self._headlines.engine
-        if stance.tokenizer.identity != self._ner.tokenizer.identity:
-            read = documents(stance, texts)
         whole = [index for index, each in enumerate(read) if all(len(part.tokenized.sentences) for part in each.fields)]
         results: list[StanceResult | None] = [None] * len(read)
         for index, result in zip(whole, self._headlines.classify_headlines([read[i] for i in whole]), strict=True):
@@ -211,7 +241,7 @@ class Enricher:
             article=_article(article, found.document, digest),
             mentions=_mentions(known, resolution, event_id),
             entities=resolution.entities,
-            stances=(*_headline(article, found.stance), *held),
+            stances=(*_headline(article, found.headline), *held, *_towards_claims(found.claims)),
             pipeline=self.pipeline,
             quotes=said,
         )
@@ -280,6 +310,19 @@ def _headline(article: RawArticle, result: StanceResult | None) -> list[Stance]:
             probs=_claim_probs(result),
             evidence=result.evidence,
         )
+    ]
+
+
+def _towards_claims(claims: Sequence[JudgedClaim]) -> list[Stance]:
+    return [
+        Stance(
+            kind="claim",
+            target=StanceTarget(text=each.claim.text, claim_id=each.claim.id, claim_version=each.claim.version),
+            label=_CLAIM_LABELS[each.result.label],
+            probs=_claim_probs(each.result),
+            evidence=each.result.evidence,
+        )
+        for each in claims
     ]
 
 

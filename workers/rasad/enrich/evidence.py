@@ -1,4 +1,4 @@
-"""Which sentences of an article a claim is about: BM25 over light stems, no model."""
+"""Which sentences of an article a claim is about: BM25 over light stems, no model. `claims.py` weighs articles so."""
 
 from __future__ import annotations
 
@@ -37,23 +37,35 @@ def stems(text: str) -> list[str]:
     return [_stem(word) for word in _WORD.findall(search_key(text)) if len(word) > 1]
 
 
+def stem_counts(text: str) -> Counter[str]:
+    """How often each light stem occurs in a text."""
+    return Counter(stems(text))
+
+
 def relevance(claim: str, sentences: Sequence[str]) -> list[float]:
     """A score for each sentence, 0 where it shares no stem with the claim.
 
     How rare a stem is counts among the sentences themselves.
     """
+    return relevance_of_counts(claim, [stem_counts(sentence) for sentence in sentences])
+
+
+def relevance_of_counts(claim: str, sentences: Sequence[Counter[str]]) -> list[float]:
+    """The same for sentences whose stems are counted already, as those of an article are for all claims together."""
     wanted = set(stems(claim))
-    counts = [Counter(stems(sentence)) for sentence in sentences]
-    lengths = [sum(count.values()) for count in counts]
+    lengths = [sentence.total() for sentence in sentences]
     average = sum(lengths) / max(len(lengths), 1) or 1.0
-    frequency = Counter(word for count in counts for word in count if word in wanted)
-    weight = {word: math.log(1 + (len(counts) - n + 0.5) / (n + 0.5)) for word, n in frequency.items()}
-    scores = []
-    for count, length in zip(counts, lengths, strict=True):
-        damping = K1 * (1 - B + B * length / average)
-        shared = sorted(wanted & count.keys())
-        scores.append(sum(weight[word] * count[word] * (K1 + 1) / (count[word] + damping) for word in shared))
-    return scores
+    frequency = Counter(word for sentence in sentences for word in sentence if word in wanted)
+    weight = {word: math.log(1 + (len(sentences) - n + 0.5) / (n + 0.5)) for word, n in frequency.items()}
+    return [
+        sum(weight[word] * saturation(sentence[word], length, average) for word in sorted(wanted & sentence.keys()))
+        for sentence, length in zip(sentences, lengths, strict=True)
+    ]
+
+
+def saturation(count: int, length: int, average: float) -> float:
+    """What `count` occurrences of a stem in a text of `length` stems are worth in BM25, from 0 to `K1 + 1`."""
+    return count * (K1 + 1) / (count + K1 * (1 - B + B * length / average))
 
 
 def ranked(scores: Sequence[float]) -> list[int]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from rasad.enrich.evidence import stem_counts
 from rasad.inference.decoding import LabelledSpan, labelled_spans
 from rasad.inference.engine import Engine
 from rasad.inference.tokenization import TokenizedText, pool_words, windows
@@ -22,7 +25,7 @@ Unit = Literal["sentence", "paragraph"]
 _PARAGRAPH_END: Final = re.compile(r"[,\n\r\x0b\x0c\x85\u2028\u2029]")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class FieldText:
     """A field of an article. `paragraph_of_sentence` `[sentences]` counts paragraphs from 0.
 
@@ -33,6 +36,12 @@ class FieldText:
     tokenized: TokenizedText
     paragraph_of_sentence: npt.NDArray[np.int64]
     first_sentence: int
+
+    @cached_property
+    def sentence_stems(self) -> tuple[Counter[str], ...]:
+        """How often each light stem occurs in each sentence; counted once for all that the article is held against."""
+        text = self.tokenized.text
+        return tuple(stem_counts(text[start:end]) for start, end in self.tokenized.sentences.tolist())
 
     def input_span(self, first_word: int, end_word: int) -> tuple[int, int]:
         """Words `[first_word, end_word)` as a span of the field as it arrived."""

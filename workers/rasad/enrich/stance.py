@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from rasad.enrich.entities import ROUNDED
-from rasad.enrich.evidence import ranked, relevance
+from rasad.enrich.evidence import ranked, relevance_of_counts
 from rasad.enrich.reading import Document, FieldText, documents
 from rasad.inference.bundle import BundleError
 from rasad.inference.decoding import softmax
@@ -107,7 +107,7 @@ def pair_input(
     claim_ids = claim.ids[: _whole_words(claim, 0, len(claim.ids), room // 2)]
     room -= len(claim_ids)
     sentences = [(each, number) for each in fields for number in range(len(each.tokenized.sentences))]
-    scores = relevance(claim.text, [_text(each, number) for each, number in sentences])
+    scores = relevance_of_counts(claim.text, [each.sentence_stems[number] for each, number in sentences])
     taken: dict[int, tuple[int, int]] = {}
     for index in ranked(scores):
         each, number = sentences[index]
@@ -140,11 +140,6 @@ def _whole_words(tokenized: TokenizedText, start: int, end: int, room: int) -> i
     words = tokenized.word_starts
     fitting = words[(words > start) & (words <= start + room)]
     return int(fitting[-1]) if len(fitting) else start + room
-
-
-def _text(each: FieldText, sentence: int) -> str:
-    start, end = each.tokenized.sentences[sentence].tolist()
-    return each.tokenized.text[start:end]
 
 
 def _span(each: FieldText, sentence: int) -> Span:
