@@ -24,6 +24,9 @@ _LIBRARIES: Final = ("faust", "mode", "kafka", "aiokafka", "asyncio")
 _STALLS: Final = "kafka.net.selector"
 """kafka-python's notes on its own event loop when the machine is busy: nothing that an operator can act on."""
 
+_WIRES: Final = ("kafka.protocol.parser", "kafka.net.connection", "aiokafka.conn")
+"""Loggers that write down every request at level debug, passwords and tokens among them: never heard below info."""
+
 _FIRST: Final = ("timestamp", "level", "logger", "event", "article_id", "topic", "partition", "offset")
 
 
@@ -47,6 +50,10 @@ def configure(level: Level = "info", format_: Format = "auto", stream: TextIO | 
         library.handlers.clear()
         library.propagate = True
         library.setLevel(threshold if threshold <= logging.DEBUG else max(threshold, logging.WARNING))
+    for name in _WIRES:
+        logging.getLogger(name).setLevel(
+            logging.INFO if threshold <= logging.DEBUG else max(threshold, logging.WARNING)
+        )
     logging.getLogger(_STALLS).setLevel(threshold if threshold <= logging.DEBUG else logging.ERROR)
     logging.captureWarnings(capture=True)
     structlog.configure(

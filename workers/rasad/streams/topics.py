@@ -83,9 +83,14 @@ def specs(topics: TopicSettings) -> tuple[TopicSpec, ...]:
     )
 
 
+def output_topics(topics: TopicSettings) -> tuple[str, ...]:
+    """The topics that a worker writes."""
+    return (topics.enriched, topics.entities, topics.stances, topics.dead_letters)
+
+
 def worker_topics(topics: TopicSettings) -> tuple[str, ...]:
     """The topics without which a worker cannot work."""
-    return (topics.raw, topics.enriched, topics.entities, topics.stances, topics.dead_letters)
+    return (topics.raw, *output_topics(topics))
 
 
 def declare(connection: Connection, wanted: Iterable[TopicSpec]) -> tuple[str, ...]:
