@@ -64,9 +64,12 @@ def samples(port: int) -> dict[tuple[str, str], float]:
 
 
 @pytest.mark.kafka
-def test_what_a_worker_counts(connection: Connection, topics: TopicSettings, group: str, port: int) -> None:
+@pytest.mark.parametrize("exactly_once", [False, True])
+def test_what_a_worker_counts(
+    connection: Connection, topics: TopicSettings, group: str, port: int, exactly_once: bool
+) -> None:
     places = produce(connection, topics.raw, [*map(article, range(40)), BAD["not_arabic"], BAD["invalid_json"]])
-    with worker(connection, topics, group, http_port=port) as running:
+    with worker(connection, topics, group, http_port=port, exactly_once=exactly_once) as running:
         wait_for(connection, topics, places)
         assert comes(lambda: get(port, "/readyz") == (200, "ok\n"))
         assert get(port, "/livez") == (200, "ok\n")

@@ -14,8 +14,8 @@ from rasad.cli.options import (
     StanceOption,
     clear_errors,
     connection_of,
-    enricher_of,
     settings_of,
+    watching_enricher_of,
 )
 
 
@@ -39,6 +39,10 @@ def worker(
             show_default=False,
         ),
     ] = None,
+    http_port: Annotated[
+        int | None,
+        typer.Option(help="Serve /metrics, /livez and /readyz on this port; 0 for none.", show_default=False),
+    ] = None,
     ner: NerOption = None,
     stance: StanceOption = None,
     config: ConfigOption = None,
@@ -57,6 +61,7 @@ def worker(
         worker__batch_max=batch_max,
         worker__exactly_once=exactly_once,
         worker__instance_id=instance_id,
+        worker__http_port=http_port,
         models__ner=ner,
         models__stance=stance,
     )
@@ -65,11 +70,11 @@ def worker(
         from rasad.streams.faust_worker import FaustWorker
         from rasad.streams.transactional_worker import TransactionalWorker
 
-        enricher = enricher_of(loaded)
         driver = TransactionalWorker if loaded.settings.worker.exactly_once else FaustWorker
-        driver(
-            connection=connection,
-            topics=loaded.settings.topics,
-            worker=loaded.settings.worker,
-            started=STARTED,
-        ).run(enricher.enrich)
+        with watching_enricher_of(loaded, connection) as enricher:
+            driver(
+                connection=connection,
+                topics=loaded.settings.topics,
+                worker=loaded.settings.worker,
+                started=STARTED,
+            ).run(enricher.enrich)

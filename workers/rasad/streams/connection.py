@@ -226,6 +226,11 @@ class BrokerWatch:
     ) -> None:
         self._ended.set()
 
+    @property
+    def answers(self) -> bool:
+        """Whether the cluster answered when it was last asked."""
+        return self._silent_since is None
+
     def check(self) -> None:
         """Log a line while no broker answers, ever more seldom. Raises BrokerUnavailable once the limit is over."""
         since = self._silent_since

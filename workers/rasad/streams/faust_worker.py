@@ -230,11 +230,12 @@ class _Session:
         published = await _Publisher(stream.app, self._settings).publish(checked, records)
         for event in events:
             await stream.ack(event)
-        self._health.done(published)
+        reasons = [outcome.reason if isinstance(outcome, DeadLetter) else None for outcome in published]
+        self._health.done(reasons)
         log.info(
             "batch done",
             records=len(records),
-            dead_letters=sum(isinstance(outcome, DeadLetter) for outcome in published),
+            dead_letters=sum(reason is not None for reason in reasons),
             ms=round((time.monotonic() - begun) * 1000),
         )
 

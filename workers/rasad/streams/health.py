@@ -19,7 +19,6 @@ from prometheus_client import make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 
 from rasad import metrics
-from rasad.messages import DeadLetter, Outcome
 from rasad.settings import WorkerSettings
 from rasad.streams.driver import DriverError
 
@@ -45,14 +44,14 @@ class Health:
         """The batch loop finished a batch, or found nothing to do. To be told at least every second while idle."""
         self._progressed = time.monotonic()
 
-    def done(self, outcomes: Iterable[Outcome]) -> None:
-        """A batch is finished, with these outcomes."""
-        for outcome in outcomes:
-            if isinstance(outcome, DeadLetter):
-                metrics.ARTICLES.labels(outcome="dead_letter").inc()
-                metrics.DEAD_LETTERS.labels(reason=outcome.reason).inc()
-            else:
+    def done(self, reasons: Iterable[str | None]) -> None:
+        """A batch is finished; for each record the reason of its dead letter, or None where it was enriched."""
+        for reason in reasons:
+            if reason is None:
                 metrics.ARTICLES.labels(outcome="enriched").inc()
+            else:
+                metrics.ARTICLES.labels(outcome="dead_letter").inc()
+                metrics.DEAD_LETTERS.labels(reason=reason).inc()
         self.progressed()
 
     def broker(self, *, answers: bool) -> None:

@@ -9,7 +9,6 @@ Partitions move by cooperative rebalances (KIP-429): a member goes on with those
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 
 from rasad.messages import Record
 from rasad.settings import WorkerSettings
+from rasad.streams.batching import Limits, Waiting
 from rasad.streams.connection import Connection
 from rasad.streams.tailing import partitions_of, record_of
 from rasad.streams.topics import RAW_BYTES
@@ -119,6 +119,8 @@ class Membership:
             reconnect_backoff_max_ms=_RECONNECT_WITHIN_MS,
         )
         self._tenures = _Tenures(self._consumer)
+        self._waiting: Waiting[Taken] = Waiting(Limits.of(worker))
+        self._unfinished: dict[TopicPartition, int] = {}
 
     def __enter__(self) -> Self:
         self._consumer.subscribe([self._topic], listener=self._tenures)
@@ -150,18 +152,31 @@ class Membership:
         return self._tenures.now.get(taken.partition) is taken.tenure
 
     def take(self) -> list[Taken]:
-        """The next batch: up to `batch_max` records that came within `batch_wait_ms`; none where none came for a while.
+        """The next batch (see `rasad.streams.batching`); none where no record came for a while.
 
         Records of partitions that went while they were gathered are left out.
         """
         self._settle_starts()
         self._consumer.resume(*(self._consumer.assignment() - self._tenures.fresh))
-        taken = self._poll(_IDLE_MS, self._worker.batch_max)
-        until = time.monotonic() + self._worker.batch_wait_ms / 1000
-        while taken and len(taken) < self._worker.batch_max and (left := until - time.monotonic()) > 0:
-            taken += self._poll(round(left * 1000), self._worker.batch_max - len(taken))
+        self._gather(0 if self._waiting else _IDLE_MS)
+        while (pause_s := self._waiting.wait_s(sum(self.lags().values()))) > 0:
+            self._gather(max(round(pause_s * 1000), 1))
         self._consumer.pause(*self._consumer.assignment())
-        return [each for each in taken if self.holds(each)]
+        return [each for each in self._waiting.take() if self.holds(each)]
+
+    def finished(self, ends: Mapping[TopicPartition, int]) -> None:
+        """Note that all records before these offsets are done with."""
+        self._unfinished |= ends
+
+    def lags(self) -> dict[int, int]:
+        """By partition, the offsets from the oldest unfinished record to the end that the last fetch saw."""
+        settled = (self._tenures.now.keys() - self._tenures.fresh) & self._consumer.assignment()
+        ends = {partition: self._consumer.highwater(partition) for partition in settled}
+        return {
+            partition.partition: max(end - self._unfinished[partition], 0)
+            for partition, end in ends.items()
+            if end is not None and partition in self._unfinished
+        }
 
     def keep_up(self, milliseconds: int) -> None:
         """Poll for so long without records, or a second while a rebalance is under way."""
@@ -179,15 +194,23 @@ class Membership:
         """Commit where a partition without a committed offset starts, so that its next owner starts there too."""
         for partition in tuple(self._tenures.fresh):
             try:
-                if self.committed(partition) is None:
+                start = self.committed(partition)
+                if start is None:
                     start = self._consumer.position(partition, timeout_ms=_ANSWER_WITHIN_MS)
                     if start is None:
                         continue
                     self._consumer.commit(committing({partition: start}), timeout_ms=_ANSWER_WITHIN_MS)
+                self._unfinished[partition] = start
             except (RetriableError, CommitFailedError, RebalanceInProgressError) as error:
                 log.debug("a partition's start is not settled yet", partition=partition.partition, error=repr(error))
                 return
             self._tenures.fresh.discard(partition)
+
+    def _gather(self, milliseconds: int) -> None:
+        """Poll for records, for so long where none is at hand, up to as many as a batch may have."""
+        room = self._worker.batch_max - len(self._waiting)
+        for each in self._poll(milliseconds, room) if room > 0 else []:
+            self._waiting.add(each, len(each.record.value))
 
     def _poll(self, milliseconds: int, records: int | None = None) -> list[Taken]:
         try:

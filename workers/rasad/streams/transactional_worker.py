@@ -44,14 +44,16 @@ from kafka.errors import (
 )
 from kafka.structs import ConsumerGroupMetadata
 
+from rasad import metrics
 from rasad.messages import Outcome, Record
 from rasad.settings import TopicSettings, WorkerSettings
 from rasad.streams import topics as topics_module
 from rasad.streams.connection import BrokerUnavailable, BrokerWatch, Connection, wait_for_broker
 from rasad.streams.driver import DriverError, Enrich, Ready, no_one
+from rasad.streams.health import Health, serving
 from rasad.streams.log_limits import limit_repeats
 from rasad.streams.membership import Membership, Taken, committing
-from rasad.streams.publication import verified
+from rasad.streams.publication import REASON_HEADER, Publication, verified
 from rasad.streams.transactions import Aborted, Fenced, Output, Transactions, fitting, largest_messages
 
 log = structlog.get_logger(__name__)
@@ -63,6 +65,7 @@ Behind one that a crash left open wait the readers of its partitions and the nex
 It holds the writing of one batch alone, which takes a fraction of a second: enrichment comes before it.
 """
 _LOOK_AFTER_S: Final = 0.2
+_LAGS_EVERY_S: Final = 1.0
 _KEEP_UP_MS: Final = 20
 _WAIT_MS: Final = 200
 _LONGEST_PAUSE_S: Final = 5.0
@@ -88,9 +91,10 @@ class TransactionalWorker:
         which takes the signals.
         """
         stopping = threading.Event()
+        health = Health(self.worker)
         try:
-            with _signals(stopping):
-                finished = self._work(enrich, stopping)
+            with serving(health, self.worker), _signals(stopping):
+                finished = self._work(enrich, stopping, health)
         except Exception as error:
             failure = _as_driver_error(error, self.worker)
             log.exception("the worker ends early", error=str(failure))
@@ -104,7 +108,7 @@ class TransactionalWorker:
             sys.stderr.flush()
             os._exit(0)
 
-    def _work(self, enrich: Enrich, stopping: threading.Event) -> bool:
+    def _work(self, enrich: Enrich, stopping: threading.Event, health: Health) -> bool:
         """Work until told to stop; False where the batch in hand was not finished in time."""
         wait_for_broker(self.connection, self.worker.broker_wait_s)
         topics_module.require(self.connection, topics_module.worker_topics(self.topics))
@@ -114,7 +118,7 @@ class TransactionalWorker:
             closing(_Writer(self)) as writer,
             Membership(self.connection, self.topics.raw, self.worker) as membership,
         ):
-            return _Session(self, enrich, stopping, watch, writer, membership).work()
+            return _Session(self, enrich, stopping, health, watch, writer, membership).work()
 
 
 @contextmanager
@@ -167,6 +171,7 @@ class _Session:
         settings: TransactionalWorker,
         enrich: Enrich,
         stopping: threading.Event,
+        health: Health,
         watch: BrokerWatch,
         writer: _Writer,
         membership: Membership,
@@ -174,10 +179,12 @@ class _Session:
         self._settings = settings
         self._enrich = enrich
         self._stopping = stopping
+        self._health = health
         self._watch = watch
         self._writer = writer
         self._membership = membership
         self._told: frozenset[int] | None = None
+        self._measure_after = 0.0
         self._stop_before: float | None = None
 
     def work(self) -> bool:
@@ -188,6 +195,7 @@ class _Session:
                 self._look_round()
                 if taken and not self._stopping.is_set():
                     self._carry(_Batch(taken=tuple(taken), begun=time.monotonic()))
+                self._health.progressed()
             self._hurry()
         except _OutOfTimeError:
             log.warning("the batch in hand did not finish in time; it will be read again")
@@ -221,14 +229,17 @@ class _Session:
                 self._wait(_WAIT_MS)
                 continue
             try:
-                dead_letters = self._await("transaction", partial(self._writer.write, batch, group))
+                reasons = self._await("transaction", partial(self._writer.write, batch, group))
             except Aborted as error:
                 if not isinstance(error.__cause__, CommitFailedError):
                     raise
                 log.info("the group moved on, the transaction is aborted", records=len(batch.taken))
                 refused = group
                 continue
+            self._membership.finished(batch.ends)
+            self._health.done(reasons)
             milliseconds = round((time.monotonic() - batch.begun) * 1000)
+            dead_letters = sum(reason is not None for reason in reasons)
             log.info("batch done", records=len(batch.taken), dead_letters=dead_letters, ms=milliseconds)
             return
 
@@ -247,6 +258,7 @@ class _Session:
                 with suppress(RetriableError):
                     committed[partition] = self._membership.committed(partition) or 0
                 self._wait(_KEEP_UP_MS)
+        self._membership.finished(committed)
         return batch.only(lambda each: each.record.offset >= committed[each.partition])
 
     def _await(self, name: str, work: Callable[[], Result]) -> Result:
@@ -272,14 +284,20 @@ class _Session:
 
     def _look_round(self) -> None:
         """Log a new assignment. Raises BrokerUnavailable where the cluster has not answered for too long."""
+        self._health.broker(answers=self._watch.answers)
         self._watch.check()
+        if time.monotonic() >= self._measure_after:
+            self._measure_after = time.monotonic() + _LAGS_EVERY_S
+            self._health.lags(self._membership.lags())
         assigned = self._membership.partitions()
         if assigned == self._told or self._membership.group() is None:
             return
         first, self._told = self._told is None, assigned
         log.info("partitions assigned", topic=self._settings.topics.raw, partitions=sorted(assigned))
+        self._health.assigned()
         if first:
             milliseconds = round((time.monotonic() - self._settings.started) * 1000)
+            metrics.READY_SECONDS.set(milliseconds / 1000)
             log.info("worker ready", group=self._settings.worker.group_id, ms=milliseconds)
             self._settings.ready(milliseconds)
 
@@ -319,8 +337,8 @@ class _Writer:
             with suppress(KafkaError):
                 transactions.close()
 
-    def write(self, batch: _Batch, group: ConsumerGroupMetadata) -> int:
-        """Write a batch's outcomes in order and commit its offsets; gives how many of the outcomes are dead letters.
+    def write(self, batch: _Batch, group: ConsumerGroupMetadata) -> list[str | None]:
+        """Write a batch and commit its offsets; gives for each outcome the reason that made it a dead letter, or None.
 
         Raises Aborted, with CommitFailedError for its cause where the group has moved on; Fenced where another process
         has taken this one's transactional id; BrokerUnavailable.
@@ -328,14 +346,16 @@ class _Writer:
         if self._transactions is None:
             self._transactions = self._opened()
         topics = self._settings.topics
-        wanted = [
-            fitting(outcome, taken.record, topics, self._largest)
-            for outcome, taken in zip(batch.outcomes, batch.taken, strict=True)
-        ]
+        with metrics.stage("serialise"):
+            wanted = [
+                fitting(outcome, taken.record, topics, self._largest)
+                for outcome, taken in zip(batch.outcomes, batch.taken, strict=True)
+            ]
         outputs = [Output(publication) for publications in wanted for publication in publications]
         begun = time.monotonic()
         try:
-            self._transactions.commit(outputs, committing(batch.ends), group)
+            with metrics.stage("publish"):
+                self._transactions.commit(outputs, committing(batch.ends), group)
         except Fenced as error:
             open_s = time.monotonic() - begun
             if open_s < TRANSACTION_TIMEOUT_S:
@@ -347,7 +367,7 @@ class _Writer:
             if not isinstance(error.__cause__, CommitFailedError):
                 self.close()
             raise
-        return sum(publications[0].topic == topics.dead_letters for publications in wanted)
+        return [_reason(first) if first.topic == topics.dead_letters else None for first, *_ in wanted]
 
 
 def _transactional_ids(worker: WorkerSettings) -> Iterator[str]:
@@ -365,6 +385,11 @@ def _transactional_ids(worker: WorkerSettings) -> Iterator[str]:
 
 def _enriched(enrich: Enrich, records: Sequence[Record]) -> tuple[Outcome, ...]:
     return tuple(verified(outcome, record) for outcome, record in zip(enrich(records), records, strict=True))
+
+
+def _reason(letter: Publication) -> str:
+    """The reason that a dead letter's headers give."""
+    return next(value.decode() for key, value in reversed(letter.headers) if key == REASON_HEADER)
 
 
 def _in_thread(name: str, work: Callable[[], Result]) -> futures.Future[Result]:
