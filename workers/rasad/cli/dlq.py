@@ -308,8 +308,8 @@ def _send(cluster: _Cluster, chosen: Sequence[StoredLetter], max_attempts: int) 
             patience_s=cluster.patience_s,
         )
     for refusal in done.refused:
-        err.print(
-            f"rasad: {refusal.place}: not sent: {visible(refusal.why)}", style="red", markup=False, soft_wrap=True
-        )
-    out.print(f"sent {done.sent} of {len(chosen)}")
+        told_why = visible(f"{refusal.place} not sent: {refusal.why}")
+        err.print(f"rasad: {told_why}", style="red", markup=False, soft_wrap=True)
+    meanwhile = f", {done.already} were sent by another redrive meanwhile" if done.already else ""
+    out.print(f"sent {done.sent} of {len(chosen)}{meanwhile}", markup=False)
     return not done.refused

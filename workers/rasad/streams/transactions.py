@@ -20,6 +20,7 @@ from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from rasad.messages import DeadLetter, Outcome, Record
 from rasad.settings import TopicSettings
+from rasad.streams.access import AccessRefused
 from rasad.streams.connection import WAIT_LIMIT_S, BrokerUnavailable, Connection
 from rasad.streams.driver import DriverError
 from rasad.streams.publication import Publication, dead_letter_publication, publications, too_large
@@ -52,11 +53,17 @@ class Output:
 def largest_messages(connection: Connection, topics: Iterable[str]) -> dict[str, int]:
     """Bytes of the largest message that each of `topics` can get: its `max.message.bytes`, or the producer's limit.
 
-    Raises kafka.errors.KafkaError where a topic is missing.
+    Raises kafka.errors.KafkaError where a topic is missing, AccessRefused where its settings may not be read.
     """
     resources = [ConfigResource(ConfigResourceType.TOPIC, topic, [_LARGEST]) for topic in topics]
     with KafkaAdminClient(**connection.kafka_python()) as admin:
         answer = admin.describe_configs(resources, config_filter="all")["topic"]
+    unreadable = sorted(topic for topic, entries in answer.items() if _LARGEST not in entries)
+    if unreadable:
+        raise AccessRefused(
+            f"Kafka refuses a right: DESCRIBE_CONFIGS on {', '.join(unreadable)}; grant it: `rasad topics acls` prints "
+            "what each role needs"
+        )
     return {topic: min(int(entries[_LARGEST]["value"]), OUTPUT_BYTES) for topic, entries in answer.items()}
 
 
@@ -210,7 +217,8 @@ class Transactions:
 
 
 def _as_driver_error(error: BaseException) -> BaseException:
-    if isinstance(error, ProducerFencedError | InvalidProducerEpochError):
+    # A send that comes after the refusal raises an error of its own, with the refusal inside.
+    if any(isinstance(each, ProducerFencedError | InvalidProducerEpochError) for each in (error, *error.args)):
         return Fenced(f"another process took over the same work ({error}); this one ends and has lost nothing")
     if isinstance(error, KafkaError):
         return Aborted(f"the cluster did not take a transaction ({error!r}); nothing of it is visible, run it again")
