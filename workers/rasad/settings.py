@@ -183,6 +183,11 @@ class WorkerSettings(_Group):
         default=None, max_length=249, pattern=r"^[A-Za-z0-9._-]*[A-Za-z0-9_-][A-Za-z0-9._-]*$"
     )
 
+    @property
+    def heartbeat_s(self) -> float:
+        """Seconds between heartbeats: a third of the session, or Kafka's 3, since they also tell of rebalances."""
+        return min(self.session_timeout_s / 3, 3.0)
+
 
 class InputSettings(_Group):
     """What is taken in; `max_bytes` limits the value of one record."""
@@ -200,6 +205,16 @@ class ModelSettings(_Group):
     stance: str | None = Field(default=None, min_length=1)
     threads: int = Field(default=0, ge=0, le=1024)
     token_budget: int = Field(default=1024, ge=64, le=2**20)
+
+
+class ClaimSettings(_Group):
+    """Watched claims: the model holds an article against its `per_article` best ones that score `threshold` or more.
+
+    Each costs as much as the headline. A higher threshold costs less and finds less, as `rasad models eval` shows.
+    """
+
+    per_article: int = Field(default=8, ge=0, le=1_000)
+    threshold: float = Field(default=0.65, ge=0.0)
 
 
 class LogSettings(_Group):
@@ -226,6 +241,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     input: InputSettings = InputSettings()
     models: ModelSettings = ModelSettings()
+    claims: ClaimSettings = ClaimSettings()
     logs: LogSettings = LogSettings()
 
     @classmethod

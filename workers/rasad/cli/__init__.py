@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from rasad import __version__
-from rasad.cli import broker, dlq, models, replay, topics
+from rasad.cli import broker, claims, dlq, models, replay, topics
 from rasad.cli.config import config
 from rasad.cli.demo import demo
 from rasad.cli.enrich import enrich
@@ -31,6 +31,7 @@ for verb in (enrich, stance, worker, produce, tail, config, schemas, demo):
 for noun, group in (
     ("broker", broker.app),
     ("topics", topics.app),
+    ("claims", claims.app),
     ("dlq", dlq.app),
     ("replay", replay.app),
     ("models", models.app),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -16,6 +16,7 @@ from rich.console import Console
 from rasad.settings import Loaded, SettingsError, load
 
 if TYPE_CHECKING:
+    from rasad.enrich.claims import ClaimIndex
     from rasad.enrich.enricher import Enricher
     from rasad.streams.connection import Connection
 
@@ -102,15 +103,31 @@ def connection_of(loaded: Loaded) -> Connection:
         fail(error, 2)
 
 
-def enricher_of(loaded: Loaded) -> Enricher:
-    """The enricher with the settings' models."""
+def enricher_of(loaded: Loaded, claims: Callable[[], ClaimIndex] | None = None) -> Enricher:
+    """The enricher with the settings' models; `claims` gives those to hold articles against, none by default."""
+    from rasad.enrich.claims import Gate, no_claims
     from rasad.enrich.enricher import Enricher
 
-    models = loaded.settings.models
+    models, gate = loaded.settings.models, loaded.settings.claims
     return Enricher.open(
         ner=models.ner,
         stance=models.stance,
         threads=models.threads,
         token_budget=models.token_budget,
         max_bytes=loaded.settings.input.max_bytes,
+        claims=claims or no_claims,
+        gate=Gate(threshold=gate.threshold, most=gate.per_article),
     )
+
+
+@contextmanager
+def watching_enricher_of(loaded: Loaded, connection: Connection) -> Iterator[Enricher]:
+    """The enricher, holding articles against the claims that the cluster's topic has at any time within."""
+    from rasad.streams.claims import ClaimWatch
+
+    settings = loaded.settings
+    if not settings.claims.per_article:
+        yield enricher_of(loaded)
+        return
+    with ClaimWatch(connection, settings.topics.claims, patience_s=settings.worker.broker_wait_s) as watch:
+        yield enricher_of(loaded, watch.index)
