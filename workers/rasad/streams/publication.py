@@ -17,6 +17,7 @@ from rasad.messages import (
     Mention,
     Outcome,
     Record,
+    Stance,
     StanceRecord,
     derived_id,
     to_bytes,
@@ -92,17 +93,18 @@ def _place(mention: Mention) -> str:
 def publications(outcome: Outcome, record: Record, topics: TopicSettings) -> tuple[Publication, ...]:
     """What is published for one outcome: its own record first, then those of its entities and stances.
 
-    A dead letter is one record on the dead-letter topic. The event's `run` says where its article was read.
+    A dead letter is one record on the dead-letter topic. The event's `run` says where its article was read. Stances
+    towards watched claims are records of their own and no part of the event, whose bytes are its article's alone.
     """
     if isinstance(outcome, DeadLetter):
         return (dead_letter_publication(outcome, topics),)
     read_at = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
-    event = replace(outcome, run={**outcome.run, **read_at, "timestamp": record.timestamp})
+    event = replace(outcome, run={**outcome.run, **read_at, "timestamp": record.timestamp, "attempt": record.attempt})
     return (
         Publication(
             topic=topics.enriched,
             key=event.article.id.encode(),
-            value=to_bytes(event),
+            value=to_bytes(without_claims(event)),
             headers=_headers(event.event_id, EVENT_TYPE, EnrichedEvent, record),
         ),
         *_entities(event, record, topics),
@@ -130,23 +132,39 @@ def _entities(event: EnrichedEvent, record: Record, topics: TopicSettings) -> It
         )
 
 
+def without_claims(event: EnrichedEvent) -> EnrichedEvent:
+    """The event without its stances towards the claims that happened to be watched."""
+    return replace(event, stances=tuple(stance for stance in event.stances if stance.kind != "claim"))
+
+
 def _stances(event: EnrichedEvent, record: Record, topics: TopicSettings) -> Iterator[Publication]:
-    for index, stance in enumerate(event.stances):
-        message = StanceRecord(
-            event_id=event.event_id,
-            article_id=event.article.id,
-            source=event.article.source,
-            published_at=event.article.published_at,
-            title=event.article.title,
-            stance=stance,
-            pipeline_version=event.pipeline.version,
-        )
-        yield Publication(
-            topic=topics.stances,
-            key=(stance.target.claim_id or event.article.id).encode(),
-            value=to_bytes(message),
-            headers=_headers(derived_id(event.event_id, "stance", str(index)), STANCE_TYPE, StanceRecord, record),
-        )
+    """A record for each stance. Those towards claims have ids that do not depend on what else is watched."""
+    for index, stance in enumerate(without_claims(event).stances):
+        yield _stance(stance, derived_id(event.event_id, "stance", str(index)), event, record, topics)
+    for stance in event.stances:
+        if stance.kind == "claim":
+            target = stance.target
+            # The text too: a claim that was removed and added anew starts again at version 1.
+            claimed = (target.claim_id or "", str(target.claim_version), target.text)
+            yield _stance(stance, derived_id(event.event_id, "claim", *claimed), event, record, topics)
+
+
+def _stance(stance: Stance, id_: str, event: EnrichedEvent, record: Record, topics: TopicSettings) -> Publication:
+    message = StanceRecord(
+        event_id=event.event_id,
+        article_id=event.article.id,
+        source=event.article.source,
+        published_at=event.article.published_at,
+        title=event.article.title,
+        stance=stance,
+        pipeline_version=event.pipeline.version,
+    )
+    return Publication(
+        topic=topics.stances,
+        key=(stance.target.claim_id or event.article.id).encode(),
+        value=to_bytes(message),
+        headers=_headers(id_, STANCE_TYPE, StanceRecord, record),
+    )
 
 
 def _headers(id_: str, type_: str, message: type[object], record: Record) -> Headers:
