@@ -35,17 +35,21 @@ class AccessRefused(DriverError):  # noqa: N818
 
 def refusal(error: BaseException) -> str:
     """What an error that a cluster answered with means, in one line; `error` is of either client library."""
-    name = type(error).__name__
-    if "Authentication" in name:
+    if "Authentication" in _named(error):
         return f"Kafka refuses the credentials ({error}); check the kafka.sasl_* settings"
-    if "Authorization" in name:
+    if "Authorization" in _named(error):
         return f"Kafka refuses a right ({error}); grant it: `rasad topics acls` prints what each role needs"
     return f"Kafka answered with an error: {error}"
 
 
 def is_refusal(error: BaseException) -> bool:
     """Whether the cluster refuses credentials or a right, so that trying again does not help."""
-    return any(word in type(error).__name__ for word in ("Authentication", "Authorization"))
+    return any(word in _named(error) for word in ("Authentication", "Authorization"))
+
+
+def _named(error: BaseException) -> str:
+    """The error with its name; kafka-python also wraps one in another that has its name in the text alone."""
+    return f"{type(error).__name__}: {error}"
 
 
 def greet(connection: Connection) -> None:

@@ -1,0 +1,136 @@
+"""With the rights that `rasad topics acls` prints each role can do its work, and nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+import pytest
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import KafkaError
+from kafka.structs import OffsetAndMetadata
+
+from rasad.settings import KafkaSettings, TopicSettings
+from rasad.streams.access import refusal
+from rasad.streams.connection import Connection
+from rasad.streams.topics import declare, specs
+from tests.conftest import unique_topics
+from tests.security.acl_grants import grant, printed
+from tests.security.secure_broker import USERS, SecureBroker
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+
+GROUP = "newsroom"
+PARTITION = 0
+
+
+def write(as_user: Connection, topic: str) -> None:
+    with KafkaProducer(**as_user.kafka_python(), max_block_ms=20_000) as producer:
+        producer.send(topic, value=b"a").get(20)
+
+
+def operations(as_user: Connection, topics: TopicSettings) -> dict[str, set[str]]:
+    """What the broker says that the user may do on each of Rasad's topics; nothing of those that it does not show."""
+    with KafkaAdminClient(**as_user.kafka_python()) as admin:
+        shown = {topic["name"]: set(topic["authorized_operations"]) for topic in admin.describe_topics()}
+    names = {key: name for key, name in topics.model_dump().items() if isinstance(name, str)}
+    return {key: shown.get(name, set()) for key, name in names.items()}
+
+
+def commit(as_user: Connection, group: str, topic: str) -> None:
+    with KafkaConsumer(**as_user.kafka_python(), group_id=group, enable_auto_commit=False) as consumer:
+        consumer.assign([TopicPartition(topic, PARTITION)])
+        consumer.commit({TopicPartition(topic, PARTITION): OffsetAndMetadata(0, "", -1)})
+
+
+def transact(as_user: Connection, transactional_id: str) -> None:
+    with KafkaProducer(**as_user.kafka_python(), transactional_id=transactional_id) as producer:
+        producer.init_transactions()
+
+
+def allowed(action: Callable[..., None], *arguments: object) -> bool:
+    try:
+        action(*arguments)
+    except KafkaError as error:
+        said = refusal(error)
+    else:
+        return True
+    assert re.search(r"refuses a right .*`rasad topics acls`", said)
+    return False
+
+
+@pytest.fixture(scope="module")
+def topics(secure: SecureBroker) -> TopicSettings:
+    """Rasad's topics under names of their own, and the rights of exactly-once workers and all others."""
+    settings = unique_topics(1)
+    administrator = Connection(bootstrap_servers=(secure.plain,))
+    declare(administrator, specs(settings))
+    grant(administrator, settings, GROUP, exactly_once=True)
+    return settings
+
+
+@pytest.fixture(scope="module")
+def users(secure: SecureBroker) -> Mapping[str, Connection]:
+    return {
+        user: Connection.of(KafkaSettings.model_validate(secure.settings(user, "PLAIN", tls=False))) for user in USERS
+    }
+
+
+OUTPUTS = ("enriched", "entities", "stances")
+READ, WRITE, CREATE, LIMITS = {"READ", "DESCRIBE"}, {"WRITE", "DESCRIBE"}, {"CREATE"}, {"DESCRIBE_CONFIGS"}
+KEPT = READ | WRITE | CREATE | LIMITS
+RIGHTS: dict[str, dict[str, set[str]]] = {
+    "worker": {"raw": READ, "claims": READ} | dict.fromkeys((*OUTPUTS, "dead_letters"), WRITE | LIMITS),
+    "subscriber": dict.fromkeys((*OUTPUTS, "aliases"), READ),
+    "producer": {"raw": WRITE},
+    "operator": dict.fromkeys(("raw", "claims", "redriven", "replays", "aliases"), KEPT)
+    | dict.fromkeys((*OUTPUTS, "dead_letters"), READ | CREATE | LIMITS),
+}
+
+
+@pytest.mark.parametrize("role", USERS)
+def test_topics(topics: TopicSettings, users: Mapping[str, Connection], role: str) -> None:
+    found = operations(users[role], topics)
+    assert found == {key: RIGHTS[role].get(key, set()) for key in found}
+
+
+def test_writing(topics: TopicSettings, users: Mapping[str, Connection]) -> None:
+    for role in USERS:
+        assert allowed(write, users[role], topics.raw) == (role in ("producer", "operator"))
+        assert allowed(write, users[role], topics.enriched) == (role == "worker")
+
+
+def test_groups_and_transactional_ids(topics: TopicSettings, users: Mapping[str, Connection]) -> None:
+    assert allowed(commit, users["worker"], GROUP, topics.raw)
+    assert not allowed(commit, users["worker"], "another", topics.raw)
+    assert allowed(commit, users["subscriber"], "subscriber-archive", topics.enriched)
+    assert not allowed(commit, users["subscriber"], GROUP, topics.enriched)
+    assert not allowed(commit, users["subscriber"], "subscriber-archive", topics.raw)
+    assert not allowed(commit, users["producer"], GROUP, topics.raw)
+    assert allowed(commit, users["operator"], GROUP, topics.raw)
+    assert allowed(commit, users["operator"], "rasad-replay-july", topics.raw)
+    assert not allowed(commit, users["operator"], "subscriber-archive", topics.enriched)
+    assert allowed(transact, users["worker"], f"{GROUP}.one")
+    assert not allowed(transact, users["worker"], "rasad-replay-july")
+    assert allowed(transact, users["operator"], "rasad-replay-july")
+    assert not allowed(transact, users["subscriber"], f"{GROUP}.one")
+
+
+def test_workers_at_least_once_need_less() -> None:
+    settings = TopicSettings()
+
+    def rights(*flags: str) -> set[tuple[str, str, str]]:
+        return {
+            (operation, acl["resource"], acl["name"])
+            for acl in printed(settings, GROUP, *flags)
+            if acl["role"] == "worker"
+            for operation in acl["operations"]
+        }
+
+    less, more = rights("--at-least-once"), rights("--exactly-once")
+    assert less < more
+    outputs = (settings.enriched, settings.entities, settings.stances, settings.dead_letters)
+    assert more - less == {
+        ("WRITE", "TRANSACTIONAL_ID", f"{GROUP}."),
+        *(("DESCRIBE_CONFIGS", "TOPIC", name) for name in outputs),
+    }
