@@ -13,13 +13,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from rich.console import Console
+from rich.rule import Rule
 from rich.text import Text
 
 from rasad import broker
-from rasad.messages import EnrichedEvent, Record, from_bytes
-from rasad.presentation import show
+from rasad.messages import EnrichedEvent, Record, StanceRecord, from_bytes
+from rasad.presentation import isolated, show, stance_line
 from rasad.settings import load
-from rasad.streams import topics
+from rasad.streams import claims, topics
 from rasad.streams.connection import Connection, wait_for_broker
 from rasad.streams.driver import DriverError
 from rasad.streams.files import records
@@ -28,6 +29,7 @@ from rasad.streams.tailing import Tail
 
 _READY_WITHIN_S = 60.0
 _SILENT_WITHIN_S = 120.0
+_STANCES_WITHIN_S = 1.0
 
 
 def inputs(article: Path | None, seeds: Path) -> list[str]:
@@ -80,6 +82,19 @@ def worker(connection: Connection, log: Path) -> Iterator[subprocess.Popen[bytes
             process.wait(10)
 
 
+@contextmanager
+def claims_watched(connection: Connection, topic: str, seeds: Path) -> Iterator[int]:
+    """The seeds' claims watched within, beside those that are watched already; gives how many are in all."""
+    file = seeds / "claims.jsonl"
+    held = claims.watched(connection, topic)
+    new = [claim for claim in claims.read_claims(file) if claim.id not in held] if file.is_file() else []
+    claims.add(connection, topic, new)
+    try:
+        yield len(held) + len(new)
+    finally:
+        claims.remove(connection, topic, [claim.id for claim in new])
+
+
 def run(console: Console, article: Path | None, seeds: Path) -> None:
     """Declare topics, start a worker, publish the articles, show each outcome as it arrives, stop everything."""
     played = list(records(inputs(article, seeds)))
@@ -88,15 +103,18 @@ def run(console: Console, article: Path | None, seeds: Path) -> None:
         connection = stack.enter_context(cluster(console))
         topics.declare(connection, topics.specs(names))
         console.print(f"topics declared: {', '.join(spec.name for spec in topics.specs(names))}")
+        watched = stack.enter_context(claims_watched(connection, names.claims, seeds))
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rasad-demo-")))
         began = time.monotonic()
         stack.enter_context(worker(connection, scratch / "worker.log"))
         console.print(f"worker ready after {time.monotonic() - began:.1f} s")
         enriched = stack.enter_context(Tail(connection, names.enriched, "end"))
         letters = stack.enter_context(Tail(connection, names.dead_letters, "end"))
+        stances = stack.enter_context(Tail(connection, names.stances, "end"))
         produced = produce(connection, names.raw, played)
         console.print(f"{produced.taken} records published to {names.raw}\n")
         events, dead = _watch(console, enriched, letters, produced.taken)
+        _show_claims(console, stances, watched)
     console.print(f"\n{events} events and {dead} dead letters from {produced.taken} records; everything is stopped.")
     console.print(
         "Try next:\n"
@@ -129,6 +147,16 @@ def _watch(console: Console, enriched: Tail, letters: Tail, wanted: int) -> tupl
                 f"only {events + dead} of {wanted} outcomes arrived, then {_SILENT_WITHIN_S:.0f} s nothing"
             )
     return events, dead
+
+
+def _show_claims(console: Console, stances: Tail, watched: int) -> None:
+    """Where the articles stand towards the claims that are watched."""
+    found = [from_bytes(StanceRecord, record.value) for record in stances.records(idle_s=_STANCES_WITHIN_S)]
+    console.print(Rule(style="dim"))
+    console.print(f"{watched} claims were watched; these articles speak of them:")
+    for record in (record for record in found if record.stance.kind == "claim"):
+        console.print(Text(isolated(record.title), style="bold", justify="right"))
+        console.print(stance_line(record.stance))
 
 
 def _letter_line(record: Record) -> Text:

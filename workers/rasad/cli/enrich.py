@@ -19,6 +19,12 @@ def enrich(
     dead_letters: Annotated[
         Path | None, typer.Option(help="Write dead letters to this file instead of standard output.")
     ] = None,
+    claims: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.jsonl", help="Hold articles against these claims, lines of {id, text}.", show_default=False
+        ),
+    ] = None,
     pretty: Annotated[bool, typer.Option("--pretty", help="A readable right-to-left view in place of JSON.")] = False,
     ner: NerOption = None,
     stance: StanceOption = None,
@@ -26,14 +32,19 @@ def enrich(
 ) -> None:
     """Enrich files without a broker: one JSON line an outcome, events and dead letters alike.
 
-    Example: `rasad enrich seeds/01-politics-kites-geneva.txt --pretty`
+    With --claims, stances towards them stand among an event's own, marked by their kind; a worker publishes them apart.
+
+    Example: `rasad enrich seeds/01-politics-kites-geneva.txt --claims seeds/claims.jsonl --pretty`
     """
     loaded = settings_of(config, models__ner=ner, models__stance=stance)
     with clear_errors():
+        from rasad.enrich.claims import ClaimIndex
         from rasad.messages import DeadLetter
         from rasad.presentation import show
+        from rasad.streams.claims import read_claims
         from rasad.streams.files import FileDriver, outcome_line
 
+        index = ClaimIndex(read_claims(claims) if claims else ())
         apart = dead_letters.open("wb") if dead_letters else None
 
         def write(outcome: Outcome) -> None:
@@ -45,7 +56,7 @@ def enrich(
                 sys.stdout.buffer.write(outcome_line(outcome))
 
         try:
-            FileDriver(inputs=tuple(inputs), write=write).run(enricher_of(loaded).enrich)
+            FileDriver(inputs=tuple(inputs), write=write).run(enricher_of(loaded, lambda: index).enrich)
             sys.stdout.flush()
         finally:
             if apart is not None:
