@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
 
 from rasad import broker
 from rasad.settings import TopicSettings, load
@@ -62,6 +63,12 @@ def topics(connection: Connection) -> Iterator[TopicSettings]:
 def ordered_topics(connection: Connection) -> Iterator[TopicSettings]:
     """Rasad's topics under names of their own, with one partition, whose offsets are the order of the records."""
     yield from _declared(connection, partitions=1)
+
+
+def limit_message_bytes(connection: Connection, topic: str, limit: int) -> None:
+    """Set the `max.message.bytes` of a topic, which holds from the next message on."""
+    with KafkaAdminClient(**connection.kafka_python()) as admin:
+        admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": str(limit)})])
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -39,10 +40,14 @@ def article(number: int, *, repeat: int = 1) -> bytes:
     return f"{title}\n\n{'دعت الأمم المتحدة أطراف النزاع في ليبيا إلى محادثات جديدة. ' * repeat}".encode()
 
 
-def produce(connection: Connection, topic: str, values: Iterable[bytes]) -> list[Place]:
-    """Write values with a key each; gives where each one lies."""
+def produce(
+    connection: Connection, topic: str, values: Iterable[bytes], keys: Iterable[bytes] | None = None
+) -> list[Place]:
+    """Write values under `keys`, or with a key each; gives where each one lies."""
+    keys = keys or (str(index).encode() for index in itertools.count())
     with KafkaProducer(**connection.kafka_python(), max_request_size=4 * 1024 * 1024) as producer:
-        answers = [producer.send(topic, value=value, key=str(index).encode()) for index, value in enumerate(values)]
+        # The values end first or with the keys.
+        answers = [producer.send(topic, value=value, key=key) for value, key in zip(values, keys, strict=False)]
         producer.flush()
         return [(answer.get().partition, answer.get().offset) for answer in answers]
 

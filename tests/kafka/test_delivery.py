@@ -6,15 +6,13 @@ import signal
 import time
 
 import pytest
-from kafka import KafkaAdminClient
-from kafka.admin import ConfigResource, ConfigResourceType
 
 from rasad import broker
 from rasad.settings import TopicSettings
 from rasad.streams import topics as topics_module
 from rasad.streams.connection import Connection
 from rasad.streams.tailing import lag
-from tests.conftest import unique_topics
+from tests.conftest import limit_message_bytes, unique_topics
 from tests.kafka.outcomes import article, produce, read, repeated, wait_for, written
 from tests.kafka.processes import worker
 
@@ -115,11 +113,6 @@ def test_an_output_that_is_too_large_becomes_one_dead_letter(
     assert without_value.value == b""
     assert "stays at the topic" in dict(without_value.headers)["rasad_detail"].decode()
     assert committed(connection, group, ordered_topics.raw) == {0: 5}
-
-
-def limit_message_bytes(connection: Connection, topic: str, limit: int) -> None:
-    with KafkaAdminClient(**connection.kafka_python()) as admin:
-        admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, {"max.message.bytes": str(limit)})])
 
 
 def test_missing_topics_are_a_start_up_error(connection: Connection, group: str) -> None:

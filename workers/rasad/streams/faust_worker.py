@@ -28,6 +28,7 @@ from rasad import metrics
 from rasad.messages import DeadLetter, Outcome, Record
 from rasad.settings import TopicSettings, WorkerSettings
 from rasad.streams import topics as topics_module
+from rasad.streams.access import AccessRefused, is_refusal, refusal
 from rasad.streams.batching import Limits, Waiting
 from rasad.streams.connection import BrokerUnavailable, Connection, unanswered, wait_for_broker
 from rasad.streams.driver import DriverError, Enrich, Ready, no_one
@@ -148,7 +149,7 @@ class _Session:
             broker=settings.connection.faust_urls(),
             broker_credentials=settings.connection.faust_credentials(),
             broker_session_timeout=worker.session_timeout_s,
-            broker_heartbeat_interval=worker.session_timeout_s / 3,
+            broker_heartbeat_interval=worker.heartbeat_s,
             broker_request_timeout=max(REQUEST_TIMEOUT_S, worker.session_timeout_s),
             broker_commit_interval=COMMIT_INTERVAL_S,
             broker_max_poll_records=buffered,
@@ -397,8 +398,8 @@ class _Publisher:
                     else:
                         failed[index] = error
                 pending = list(failed)
-                if failed:
-                    raise _NotWrittenError(next(iter(failed.values())))
+                for error in failed.values():
+                    raise AccessRefused(refusal(error)) if is_refusal(error) else _NotWrittenError(error)
         return refused
 
     async def _attempt(self, wanted: Sequence[Publication]) -> list[BaseException | None]:
@@ -452,6 +453,8 @@ async def _answers(producer: Any) -> bool:  # noqa: ANN401
 def _as_driver_error(failure: BaseException) -> Exception:
     if isinstance(failure, DriverError | BrokerUnavailable):
         return failure
+    if is_refusal(failure):
+        return AccessRefused(refusal(failure))
     return DriverError(f"the worker failed: {failure!r}; what was not finished will be read again")
 
 

@@ -41,11 +41,12 @@ _RECONNECT_WITHIN_MS: Final = 5_000
 
 
 class GroupConsumer(KafkaConsumer):  # type: ignore[misc]
-    """kafka-python's consumer, mended: it finishes every rebalance that it began.
+    """kafka-python's consumer, mended: it never stays in a group without heartbeats. 3.0.12 does so in two ways.
 
-    A `poll` that runs out of time leaves its request to join under way, and the next one goes on with it if there is
-    still reason to join. But a leader that joined because its topics' partitions changed has none once it has assigned
-    them (3.0.12, `ConsumerCoordinator.need_rejoin`): it stays between two generations without heartbeats for good.
+    - A `poll` that runs out of time leaves its request to join under way, and the next one goes on with it if there is
+      still reason to join. But a leader that joined because its topics' partitions changed has none once it has
+      assigned them (`ConsumerCoordinator.need_rejoin`), and remains between two generations.
+    - A static member whose instance id another process took stops its heartbeats, and says so in the log alone.
     """
 
     def poll(
@@ -55,7 +56,10 @@ class GroupConsumer(KafkaConsumer):  # type: ignore[misc]
         update_offsets: bool = True,
     ) -> dict[TopicPartition, list[Any]]:
         """As in the base class."""
-        if self.group_metadata().state == MemberState.REBALANCING:
+        state = self.group_metadata().state
+        if state == MemberState.REBALANCING or (
+            state == MemberState.STABLE and self._coordinator.heartbeat.session_timeout_expired()
+        ):
             self._coordinator.request_rejoin()
         polled: dict[TopicPartition, list[Any]] = super().poll(timeout_ms, max_records, update_offsets)
         return polled
@@ -93,6 +97,10 @@ class _Tenures(ConsumerRebalanceListener):  # type: ignore[misc]
             self.now.pop(partition, None)
         self.fresh -= revoked
 
+    def renew(self) -> None:
+        """Begin the tenures of all partitions anew."""
+        self.on_partitions_assigned(set(self.now))
+
 
 class Membership:
     """A place in a group that reads one topic; all of it is for one thread.
@@ -103,14 +111,13 @@ class Membership:
     def __init__(self, connection: Connection, topic: str, worker: WorkerSettings) -> None:
         self._topic = topic
         self._worker = worker
-        session_ms = round(worker.session_timeout_s * 1000)
         self._consumer = GroupConsumer(
             **connection.kafka_python(),
             group_id=worker.group_id,
             group_instance_id=worker.instance_id,
             partition_assignment_strategy=[CooperativeStickyAssignor],
-            session_timeout_ms=session_ms,
-            heartbeat_interval_ms=session_ms // 3,
+            session_timeout_ms=round(worker.session_timeout_s * 1000),
+            heartbeat_interval_ms=round(worker.heartbeat_s * 1000),
             max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
             max_partition_fetch_bytes=RAW_BYTES,
             isolation_level="read_committed",
@@ -119,6 +126,7 @@ class Membership:
             reconnect_backoff_max_ms=_RECONNECT_WITHIN_MS,
         )
         self._tenures = _Tenures(self._consumer)
+        self._member_id = ""
         self._waiting: Waiting[Taken] = Waiting(Limits.of(worker))
         self._unfinished: dict[TopicPartition, int] = {}
 
@@ -191,14 +199,19 @@ class Membership:
         return offset
 
     def _settle_starts(self) -> None:
-        """Commit where a partition without a committed offset starts, so that its next owner starts there too."""
+        """Start each fresh partition at its committed offset; where it has none, commit where it starts.
+
+        So its next owner starts there too, whatever has arrived until then.
+        """
         for partition in tuple(self._tenures.fresh):
             try:
                 start = self.committed(partition)
-                if start is None:
+                if start is not None:
+                    self._consumer.seek(partition, start)
+                else:
                     start = self._consumer.position(partition, timeout_ms=_ANSWER_WITHIN_MS)
                     if start is None:
-                        continue
+                        return
                     self._consumer.commit(committing({partition: start}), timeout_ms=_ANSWER_WITHIN_MS)
                 self._unfinished[partition] = start
             except (RetriableError, CommitFailedError, RebalanceInProgressError) as error:
@@ -217,12 +230,27 @@ class Membership:
             polled = self._consumer.poll(milliseconds if self.group() else _JOINING_MS, records)
         except RetriableError as error:
             log.debug("nothing polled", error=repr(error))
+            polled = {}
+        if self._is_another_member():
+            self._tenures.renew()
             return []
         return [
             Taken(record_of(message), partition, self._tenures.now.get(partition))
             for partition, messages in polled.items()
             for message in messages
         ]
+
+    def _is_another_member(self) -> bool:
+        """Whether the group took us for gone and back as a new member.
+
+        Others may have had our partitions in between, yet a consumer that learns of it by its request to join keeps
+        those that it gets again, positions and all (3.0.12: `join_group_async` prepares for a join once).
+        """
+        group = self.group()
+        if group is None or group.member_id == self._member_id:
+            return False
+        before, self._member_id = self._member_id, group.member_id
+        return bool(before)
 
 
 def committing(offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, OffsetAndMetadata]:
