@@ -148,22 +148,23 @@ def run(
 ) -> None:
     """Enrich the articles of some time again, exactly once, into topics of their own.
 
-    Where it ends is settled when it begins: what arrives later is the live worker's. Stopped or killed, it goes on
-    with the same command, or `rasad replay run NAME` alone. Exit code 0 means that it is complete.
+    Where it ends and which claims it holds articles against is settled when it begins: what arrives later is the live
+    worker's. Stopped or killed, it goes on with the same command, or `rasad replay run NAME` alone. Exit code 0 means
+    that it is complete.
 
     Example: `rasad replay run new-model --from 7d --throttle 5`
     """
     loaded = settings_of(config, kafka__bootstrap_servers=bootstrap_servers, models__ner=ner, models__stance=stance)
     connection = connection_of(loaded)
     with clear_errors(), _usage_errors():
-        from rasad.streams.connection import wait_for_broker
+        from rasad.enrich.claims import ClaimIndex, no_claims
         from rasad.streams.replay import Replay
         from rasad.streams.replay_jobs import Request
         from rasad.streams.replay_plan import Filters
 
         Filters(source=source, contains=contains)
-        wait_for_broker(connection, loaded.settings.worker.broker_wait_s)
-        enricher = enricher_of(loaded)
+        claims = [no_claims()]
+        enricher = enricher_of(loaded, lambda: claims[-1])
         request = Request(
             name=name,
             pipeline_version=enricher.pipeline.version,
@@ -183,6 +184,7 @@ def run(
                 bytes_per_s=max_mb_s * 1e6 if max_mb_s else None,
                 patience_s=loaded.settings.worker.broker_wait_s,
                 stop=stop,
+                begun=lambda job: claims.append(ClaimIndex(job.claims)),
                 told=told,
             ).run(enricher.enrich)
     _summarise(report)

@@ -8,6 +8,7 @@ import typer
 
 from rasad.cli.options import (
     STARTED,
+    BackendOption,
     BootstrapOption,
     ConfigOption,
     NerOption,
@@ -45,6 +46,7 @@ def worker(
     ] = None,
     ner: NerOption = None,
     stance: StanceOption = None,
+    backend: BackendOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Work as a member of a consumer group: raw articles in, enriched events and dead letters out.
@@ -64,17 +66,21 @@ def worker(
         worker__http_port=http_port,
         models__ner=ner,
         models__stance=stance,
+        models__backend=backend,
     )
     connection = connection_of(loaded)
     with clear_errors():
+        from rasad.streams.aliases import resolved
+        from rasad.streams.connection import wait_for_broker
         from rasad.streams.faust_worker import FaustWorker
         from rasad.streams.transactional_worker import TransactionalWorker
 
+        wait_for_broker(connection, loaded.settings.worker.broker_wait_s)
         driver = TransactionalWorker if loaded.settings.worker.exactly_once else FaustWorker
         with watching_enricher_of(loaded, connection) as enricher:
             driver(
                 connection=connection,
-                topics=loaded.settings.topics,
+                topics=resolved(connection, loaded.settings.topics),
                 worker=loaded.settings.worker,
                 started=STARTED,
             ).run(enricher.enrich)

@@ -8,6 +8,7 @@ and stances go where their keys say, as from the live worker.
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,11 +19,12 @@ import structlog
 from kafka import KafkaConsumer, TopicPartition
 from kafka.structs import ConsumerGroupMetadata
 
-from rasad.messages import DeadLetter, EnrichedEvent, Outcome, Record
+from rasad.messages import EnrichedEvent, Outcome, Record
 from rasad.settings import TopicSettings
 from rasad.streams import replay_jobs
 from rasad.streams import topics as topics_module
 from rasad.streams.bounded_reader import BoundedReader, OffsetRange
+from rasad.streams.claims import watched
 from rasad.streams.connection import WAIT_LIMIT_S, Connection, wait_for_broker
 from rasad.streams.driver import DriverError, Enrich
 from rasad.streams.publication import verified
@@ -93,7 +95,8 @@ class _Batch:
 class Replay:
     """Runs a replay until it is complete, or `stop` is set: then the batch in hand is finished first.
 
-    `bytes_per_s` is what is read of the raw topic. `told` hears of the progress after each transaction.
+    `bytes_per_s` is what is read of the raw topic. `begun` hears of the job before anything is enriched, `told` of the
+    progress after each transaction.
     """
 
     connection: Connection
@@ -104,6 +107,7 @@ class Replay:
     bytes_per_s: float | None = None
     patience_s: float = WAIT_LIMIT_S
     stop: threading.Event = field(default_factory=threading.Event)
+    begun: Callable[[Job], None] = lambda _job: None
     told: Callable[[Progress], None] = lambda _progress: None
 
     def run(self, enrich: Enrich) -> Report:
@@ -117,7 +121,7 @@ class Replay:
         Raises DriverError where the request does not fit the job, where topics are missing or in the way, or where
         the cluster refuses; BrokerUnavailable where it does not answer for `patience_s`. Run it again to go on.
         """
-        begun = time.monotonic()
+        started = time.monotonic()
         wait_for_broker(self.connection, self.patience_s)
         wanted = [spec for spec in topics_module.specs(self.topics) if spec.name == self.topics.replays]
         topics_module.declare(self.connection, wanted)
@@ -129,7 +133,8 @@ class Replay:
             else:
                 self._refuse_other(job)
             if job.finished_at is not None:
-                return Report(job, job.tally, 0, time.monotonic() - begun)
+                return Report(job, job.tally, 0, time.monotonic() - started)
+            self.begun(job)
             standing = replay_jobs.standings(self.connection, job)
             before = _total(standing).articles
             standing = self._work(transactions, job, standing, enrich)
@@ -137,7 +142,7 @@ class Replay:
             if not replay_jobs.remaining(job, standing):
                 job = job.finished(tally)
                 transactions.commit([Output(job.publication(self.topics))], {}, ConsumerGroupMetadata(group))
-        return Report(job, tally, tally.articles - before, time.monotonic() - begun)
+        return Report(job, tally, tally.articles - before, time.monotonic() - started)
 
     def _begin(self, transactions: Transactions) -> Job:
         request = self.request
@@ -145,9 +150,7 @@ class Replay:
             raise DriverError(f"no replay {request.name} yet: say from when with --from, such as --from 7d")
         outputs = request.outputs or Outputs.beside(self.topics, f"replay-{request.name}")
         models = outputs.models(self.topics)
-        absent = topics_module.missing(self.connection, [self.topics.raw, *models.values()])
-        if absent:
-            raise DriverError(f"missing topics: {', '.join(absent)}; declare them with `rasad topics declare`")
+        topics_module.require(self.connection, [self.topics.raw, self.topics.claims, *models.values()])
         end = request.end or Instant(NOW, round(time.time() * 1000))
         within = bounds(self.connection, self.topics.raw, request.begin, end)
         topics_module.declare_like(self.connection, models, partitions=len(within))
@@ -162,6 +165,7 @@ class Replay:
             outputs=outputs,
             pipeline_version=request.pipeline_version,
             started_at=replay_jobs.timestamp(),
+            claims=tuple(watched(self.connection, self.topics.claims).values()),
         )
         self._commit(transactions, job, [Output(job.publication(self.topics))], replay_jobs.beginnings(job))
         log.info("replay begun", replay=job.name, offsets=job.count, to=outputs.enriched)
@@ -192,23 +196,22 @@ class Replay:
                 started = time.monotonic()
                 batch = _batch(reader, job.filters, limit)
                 outcomes = enrich(batch.records) if batch.records else []
-                checked = [verified(each, record) for each, record in zip(outcomes, batch.records, strict=True)]
+                wanted = [
+                    _outputs(_named(verified(outcome, record), job.name), record, outputs, largest)
+                    for outcome, record in zip(outcomes, batch.records, strict=True)
+                ]
+                dead = [first.publication.topic == outputs.dead_letters for first, *_ in wanted]
                 standing = {
                     partition: Standing(
                         reader.positions[partition],
                         replace(
-                            each.tally + _counted(partition, batch, checked),
+                            each.tally + _counted(partition, batch, dead),
                             removed=removed[partition] + reader.removed[partition],
                         ),
                     )
                     for partition, each in standing.items()
                 }
-                wanted = [
-                    output
-                    for outcome, record in zip(checked, batch.records, strict=True)
-                    for output in _outputs(_named(outcome, job.name), record, outputs, largest)
-                ]
-                self._commit(transactions, job, wanted, standing)
+                self._commit(transactions, job, list(itertools.chain.from_iterable(wanted)), standing)
                 self.told(Progress(job.count - replay_jobs.remaining(job, standing), job.count, _total(standing)))
                 if not reader.finished:
                     self.stop.wait(throttle.pause_s(started, time.monotonic(), len(batch.records), batch.size))
@@ -250,11 +253,10 @@ def _batch(reader: BoundedReader, filters: Filters, limit: int) -> _Batch:
     return _Batch(records, skipped, size)
 
 
-def _counted(partition: int, batch: _Batch, outcomes: Sequence[Outcome]) -> Tally:
-    """What a batch adds to a partition's tally."""
-    own = [outcome for outcome, record in zip(outcomes, batch.records, strict=True) if record.partition == partition]
-    dead = sum(isinstance(outcome, DeadLetter) for outcome in own)
-    return Tally(events=len(own) - dead, dead_letters=dead, skipped=batch.skipped.get(partition, 0))
+def _counted(partition: int, batch: _Batch, dead: Sequence[bool]) -> Tally:
+    """What a batch adds to a partition's tally; `dead` says of each record whether its outcome is a dead letter."""
+    own = [each for each, record in zip(dead, batch.records, strict=True) if record.partition == partition]
+    return Tally(events=own.count(False), dead_letters=own.count(True), skipped=batch.skipped.get(partition, 0))
 
 
 def _named(outcome: Outcome, name: str) -> Outcome:

@@ -18,7 +18,7 @@ import orjson
 from kafka import KafkaConsumer, TopicPartition
 from kafka.structs import OffsetAndMetadata
 
-from rasad.messages import from_bytes, to_bytes
+from rasad.messages import Claim, from_bytes, to_bytes
 from rasad.settings import TopicSettings
 from rasad.streams.connection import Connection
 from rasad.streams.driver import DriverError
@@ -104,7 +104,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A replay as it was begun; `finished_at` and `tally` are written when it is done."""
+    """A replay as it was begun; `finished_at` and `tally` are written when it is done.
+
+    `claims` are those that were watched then, which articles are held against to the end.
+    """
 
     name: str
     topic: str
@@ -115,6 +118,7 @@ class Job:
     outputs: Outputs
     pipeline_version: str
     started_at: str
+    claims: tuple[Claim, ...] = ()
     finished_at: str | None = None
     tally: Tally = Tally()
 

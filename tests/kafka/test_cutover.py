@@ -1,0 +1,158 @@
+"""Moving workers and readers to a replay and back, rewinding a group, and the commands that do it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import orjson
+import pytest
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.structs import OffsetAndMetadata
+from typer.testing import CliRunner, Result
+
+from rasad.cli import app
+from rasad.settings import TopicSettings
+from rasad.streams.aliases import aliases, resolve, resolved
+from rasad.streams.claims import add, claim_of
+from rasad.streams.connection import Connection
+from rasad.streams.cutover import Behind, Move, cut_over, prepare, revert, rewind, rewinding
+from rasad.streams.driver import DriverError
+from rasad.streams.replay_plan import Instant
+from rasad.streams.tailing import lag
+from tests.kafka.outcomes import article, produce, written
+from tests.kafka.test_replay import at, replayed, timed
+
+pytestmark = pytest.mark.kafka
+
+DAY = 1_700_000_000_000
+
+
+def stand(connection: Connection, group: str, topic: str, offsets: dict[int, int]) -> None:
+    """Let a group have read so far."""
+    committed = {TopicPartition(topic, number): OffsetAndMetadata(offset, "", -1) for number, offset in offsets.items()}
+    with KafkaAdminClient(**connection.kafka_python()) as admin:
+        admin.alter_group_offsets(group, committed)
+
+
+def standing(connection: Connection, group: str, topic: str) -> dict[int, int | None]:
+    return {each.partition: each.committed for each in lag(connection, group, topic)}
+
+
+@contextmanager
+def member(connection: Connection, group: str, topic: str) -> Iterator[None]:
+    """A member of the group, until the end of the block."""
+    with KafkaConsumer(topic, **connection.kafka_python(), group_id=group, enable_auto_commit=False) as consumer:
+        while not consumer.assignment():
+            consumer.poll(timeout_ms=100)
+        yield
+
+
+def test_everyone_moves_to_a_finished_replay_and_back(
+    connection: Connection, ordered_topics: TopicSettings, group: str
+) -> None:
+    topics = ordered_topics
+    produce(connection, topics.raw, map(article, range(12)))
+    stop = threading.Event()
+    replayed(connection, topics, "new", batch_max=5, stop=stop, told=lambda _progress: stop.set())
+    assert prepare(connection, topics, "new", group).remaining == 7
+    replayed(connection, topics, "new")
+    produce(connection, topics.raw, map(article, range(100, 105)))
+    stand(connection, group, topics.raw, {0: 17})
+    stand(connection, f"{group}-reader", topics.enriched, {0: 0})
+    planned = prepare(connection, topics, "new", group)
+    assert (planned.remaining, planned.members, planned.moves) == (0, 0, (Move(0, 17, 12),))
+    assert Behind(f"{group}-reader", topics.enriched, 0) in planned.readers
+    with member(connection, group, topics.raw), pytest.raises(DriverError, match="has 1 members: stop them all"):
+        cut_over(connection, topics, planned)
+    assert resolve(connection, topics.enriched, topics.aliases) == topics.enriched
+
+    cut_over(connection, topics, planned)
+    led = resolved(connection, topics)
+    assert (led.enriched, led.entities) == (f"{topics.enriched}.replay-new", f"{topics.entities}.replay-new")
+    assert (led.raw, led.dead_letters) == (topics.raw, topics.dead_letters)
+    assert resolve(connection, topics.stances, topics.aliases) == f"{topics.stances}.replay-new"
+    assert standing(connection, group, topics.raw) == {0: 12}
+    assert aliases(connection, topics.aliases)[topics.enriched].left == {0: 17}
+    # A second cutover remembers where the live topics were left, not where the first replay was.
+    stand(connection, group, topics.raw, {0: 15})
+    assert prepare(connection, topics, "new", group).aliases[0].left == {0: 17}
+
+    assert {each.name for each in revert(connection, topics)} == {topics.enriched, topics.entities, topics.stances}
+    assert standing(connection, group, topics.raw) == {0: 17}
+    assert resolved(connection, topics) == topics
+    assert revert(connection, topics) == ()
+
+
+def test_an_unknown_replay_is_told_with_the_known_ones(connection: Connection, topics: TopicSettings) -> None:
+    with pytest.raises(DriverError, match="no replay old: start one with"):
+        prepare(connection, topics, "old", "rasad")
+
+
+def test_a_group_is_rewound_only_when_it_is_empty(connection: Connection, topics: TopicSettings, group: str) -> None:
+    timed(connection, topics.raw, [(number % 2, DAY + number) for number in range(10)])
+    with pytest.raises(DriverError, match="has committed nothing"):
+        rewinding(connection, group, topics.raw, at(DAY + 4))
+    stand(connection, group, topics.raw, {0: 5, 1: 1})
+    moves = rewinding(connection, group, topics.raw, at(DAY + 4))
+    # Partition 1 stands before the record of that time already; partitions 2 and 3 have nothing committed.
+    assert moves == (Move(0, 5, 2), Move(1, 1, 1))
+    assert sum(each.again for each in moves) == 3
+    with member(connection, group, topics.raw), pytest.raises(DriverError, match="has 1 members"):
+        rewind(connection, group, topics.raw, moves)
+    assert standing(connection, group, topics.raw) == {0: 5, 1: 1, 2: None, 3: None}
+    rewind(connection, group, topics.raw, moves)
+    assert standing(connection, group, topics.raw) == {0: 2, 1: 1, 2: None, 3: None}
+    beginning = rewinding(connection, group, topics.raw, Instant("beginning", 0))
+    assert [each.target for each in beginning] == [0, 0]
+
+
+def test_the_commands_with_the_bundled_models(
+    connection: Connection, topics: TopicSettings, group: str, tmp_path: Path
+) -> None:
+    env = {
+        "KAFKA_BOOTSTRAP_SERVERS": ",".join(connection.bootstrap_servers),
+        "RASAD_WORKER__GROUP_ID": group,
+        "COLUMNS": "200",
+        **{f"RASAD_TOPICS__{key.upper()}": str(value) for key, value in topics.model_dump().items()},
+    }
+
+    def replay(*arguments: str) -> Result:
+        return CliRunner().invoke(app, ["replay", *arguments], env=env)
+
+    produce(connection, topics.raw, [*map(article, range(3)), b"\xff"])
+    claim = claim_of("الأمم المتحدة تدعو إلى محادثات في جنيف")
+    add(connection, topics.claims, [claim])
+    planned = replay("plan", "--from", "1h", "--contains", "الامم المتحده", "--rate", "3")
+    assert planned.exit_code == 0, planned.output
+    assert "4 records at most, of which 3 match" in planned.stdout
+    assert "about 1 s at 3.0 articles/s, as stated" in planned.stdout
+    assert f"{topics.enriched}.replay-NAME" in planned.stdout
+
+    early = replay("cutover", "cli")
+    assert (early.exit_code, "no replay cli" in early.stderr) == (1, True)
+    ran = replay("run", "cli", "--from", "1h")
+    assert ran.exit_code == 0, ran.output
+    assert "4 articles: 3 events, 1 dead letters" in ran.stdout
+    assert claim.id.encode() in {record.key for record in written(connection, f"{topics.stances}.replay-cli")}
+
+    compared = replay("compare", f"{topics.enriched}.replay-cli", f"{topics.enriched}.replay-cli", "--json")
+    assert orjson.loads(compared.stdout)["articles"]["same"] == 3
+
+    stand(connection, group, topics.raw, dict.fromkeys(range(4), 0))
+    dry = replay("cutover", "cli")
+    assert dry.exit_code == 0, dry.output
+    assert "nothing was done; add --yes" in dry.stdout
+    assert aliases(connection, topics.aliases) == {}
+    done = replay("cutover", "cli", "--yes")
+    assert done.exit_code == 0, done.output
+    assert sum(each or 0 for each in standing(connection, group, topics.raw).values()) == 4
+    assert replay("cutover", "--revert", "--yes").exit_code == 0
+    assert aliases(connection, topics.aliases) == {}
+
+    stand(connection, group, topics.raw, {each.partition: each.end for each in lag(connection, group, topics.raw)})
+    assert "4 records would be read again" in replay("rewind", group, "--to", "1h").stdout
+    assert replay("rewind", group, "--to", "1h", "--yes").exit_code == 0
+    assert set(standing(connection, group, topics.raw).values()) == {0}
