@@ -325,3 +325,10 @@ def test_wrong_arguments_are_told_before_any_broker_is_asked(arguments: list[str
     assert shown.exit_code == 2
     assert told in shown.output
     assert "Traceback" not in shown.output
+
+
+@pytest.mark.parametrize("verb", ["list", "show", "stats", "redrive"])
+def test_every_verb_teaches_by_an_example(verb: str) -> None:
+    shown = CliRunner().invoke(app, ["dlq", verb, "--help"], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0
+    assert f"Example: rasad dlq {verb}" in shown.output

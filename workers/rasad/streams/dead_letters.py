@@ -26,7 +26,7 @@ EARLIEST: Final = Instant(BEGINNING, 0)
 LATEST: Final = Instant(NOW, 2**63 - 1)
 """Everything that is there when it is read."""
 _BOM: Final = b"\xef\xbb\xbf"
-_NUMBER: Final = re.compile(r"[0-9]{1,18}")
+_NUMBER: Final = re.compile(r"[0-9]{1,19}")
 _EVERYTHING: Final = Filters()
 
 Told = Callable[[int, int], None]
