@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,13 @@ _ROOT = Path(__file__).resolve().parents[2]
 class WorkerProcess:
     """A running `tests.kafka.worker_process`; its log lines are kept as they come."""
 
-    def __init__(self, argument: dict[str, Any]) -> None:
+    def __init__(self, argument: dict[str, Any], env: Mapping[str, str] = os.environ) -> None:
         self.lines: list[str] = []
         self._unread: queue.SimpleQueue[str] = queue.SimpleQueue()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.kafka.worker_process", json.dumps(argument)],
             cwd=_ROOT,
+            env=env,
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -67,16 +69,26 @@ class WorkerProcess:
 
 @contextmanager
 def worker(
-    connection: Connection, topics: TopicSettings, group: str, *, seconds_each: float = 0.0, **settings: Any
+    connection: Connection,
+    topics: TopicSettings,
+    group: str,
+    *,
+    seconds_each: float = 0.0,
+    env: Mapping[str, str] = os.environ,
+    **settings: Any,
 ) -> Iterator[WorkerProcess]:
-    """A worker of `group`, killed at the end of the block if it still runs."""
+    """A worker of `group`, killed at the end of the block if it still runs.
+
+    Of `connection` it is told the addresses; how it signs in there, it has from `env`, as any worker.
+    """
     running = WorkerProcess(
         {
-            "bootstrap": connection.bootstrap_servers[0],
+            "bootstrap": ",".join(connection.bootstrap_servers),
             "topics": topics.model_dump(),
             "worker": {"group_id": group, **settings},
             "seconds_each": seconds_each,
-        }
+        },
+        env,
     )
     try:
         yield running

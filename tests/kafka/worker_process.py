@@ -7,7 +7,7 @@ import sys
 import time
 
 from rasad import logs
-from rasad.settings import TopicSettings, WorkerSettings
+from rasad.settings import TopicSettings, WorkerSettings, load
 from rasad.streams.connection import BrokerUnavailable, Connection
 from rasad.streams.driver import DriverError
 from rasad.streams.faust_worker import FaustWorker
@@ -22,7 +22,7 @@ def main(argument: str) -> int:
     settings = WorkerSettings(**options["worker"])
     driver = TransactionalWorker if settings.exactly_once else FaustWorker
     worker = driver(
-        connection=Connection(bootstrap_servers=(options["bootstrap"],)),
+        connection=Connection.of(load(overrides={"kafka.bootstrap_servers": options["bootstrap"]}).settings.kafka),
         topics=TopicSettings(**options["topics"]),
         worker=settings,
         started=started,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 
@@ -12,11 +13,14 @@ from kafka.structs import OffsetAndMetadata
 
 from rasad.settings import KafkaSettings, TopicSettings
 from rasad.streams.access import refusal
+from rasad.streams.acls import acls
 from rasad.streams.connection import Connection
 from rasad.streams.topics import declare, specs
 from tests.conftest import unique_topics
-from tests.security.acl_grants import grant, printed
-from tests.security.secure_broker import USERS, SecureBroker
+from tests.kafka.outcomes import article, produce
+from tests.kafka.processes import worker
+from tests.security.acl_grants import grant
+from tests.security.secure_broker import USERS, SecureBroker, environment
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
@@ -116,18 +120,41 @@ def test_groups_and_transactional_ids(topics: TopicSettings, users: Mapping[str,
     assert not allowed(transact, users["subscriber"], f"{GROUP}.one")
 
 
+@pytest.mark.parametrize(
+    ("user", "group", "exactly_once", "named"),
+    [
+        ("worker", "another", False, "GROUP/another"),
+        ("operator", GROUP, False, "TopicAuthorizationFailed"),
+        ("operator", GROUP, True, "TransactionalIdAuthorizationFailed"),
+    ],
+)
+def test_a_worker_without_a_right_ends_and_names_it(
+    secure: SecureBroker,
+    topics: TopicSettings,
+    users: Mapping[str, Connection],
+    user: str,
+    group: str,
+    exactly_once: bool,
+    named: str,
+) -> None:
+    produce(users["producer"], topics.raw, [article(0)])
+    env = {**os.environ, **environment(secure.settings(user, "PLAIN", tls=False))}
+    with worker(
+        users[user], topics, group, env=env, exactly_once=exactly_once, auto_offset_reset="earliest", broker_wait_s=600
+    ) as running:
+        assert running.exit_status(120) == 1
+    assert re.search(r"refuses a right .*`rasad topics acls`", running.lines[-1])
+    assert named in running.lines[-1]
+
+
 def test_workers_at_least_once_need_less() -> None:
     settings = TopicSettings()
 
-    def rights(*flags: str) -> set[tuple[str, str, str]]:
-        return {
-            (operation, acl["resource"], acl["name"])
-            for acl in printed(settings, GROUP, *flags)
-            if acl["role"] == "worker"
-            for operation in acl["operations"]
-        }
+    def rights(*, exactly_once: bool) -> set[tuple[str, str, str]]:
+        granted = acls("worker", "User:worker", settings, group=GROUP, exactly_once=exactly_once)
+        return {(operation, acl.resource, acl.name) for acl in granted for operation in acl.operations}
 
-    less, more = rights("--at-least-once"), rights("--exactly-once")
+    less, more = rights(exactly_once=False), rights(exactly_once=True)
     assert less < more
     outputs = (settings.enriched, settings.entities, settings.stances, settings.dead_letters)
     assert more - less == {

@@ -6,7 +6,9 @@ import socket
 import ssl
 from typing import TYPE_CHECKING, Any, Final
 
+from kafka import KafkaAdminClient
 from kafka.errors import (
+    GroupAuthorizationFailedError,
     IllegalSaslStateError,
     KafkaError,
     SaslAuthenticationFailedError,
@@ -50,6 +52,15 @@ def is_refusal(error: BaseException) -> bool:
 def _named(error: BaseException) -> str:
     """The error with its name; kafka-python also wraps one in another that has its name in the text alone."""
     return f"{type(error).__name__}: {error}"
+
+
+def require_group(connection: Connection, group: str) -> None:
+    """Raise AccessRefused where this client may not work in a consumer group: Faust would wait for it without end."""
+    try:
+        with KafkaAdminClient(**connection.kafka_python()) as admin:
+            admin.describe_groups([group])
+    except GroupAuthorizationFailedError as error:
+        raise AccessRefused(refusal(error)) from error
 
 
 def greet(connection: Connection) -> None:

@@ -28,7 +28,7 @@ from rasad import metrics
 from rasad.messages import DeadLetter, Outcome, Record
 from rasad.settings import TopicSettings, WorkerSettings
 from rasad.streams import topics as topics_module
-from rasad.streams.access import AccessRefused, is_refusal, refusal
+from rasad.streams.access import AccessRefused, is_refusal, refusal, require_group
 from rasad.streams.batching import Limits, Waiting
 from rasad.streams.connection import BrokerUnavailable, Connection, unanswered, wait_for_broker
 from rasad.streams.driver import DriverError, Enrich, Ready, no_one
@@ -72,6 +72,7 @@ class FaustWorker:
         with serving(health, self.worker):
             wait_for_broker(self.connection, self.worker.broker_wait_s)
             topics_module.require(self.connection, topics_module.worker_topics(self.topics))
+            require_group(self.connection, self.worker.group_id)
             limit_repeats("aiokafka")
             with ThreadPoolExecutor(max_workers=1, thread_name_prefix="enrich") as executor:
                 asyncio.run(_Session(self, enrich, executor, health).work())
