@@ -174,7 +174,10 @@ def require(connection: Connection, names: Iterable[str]) -> None:
     """Raise DriverError where the cluster lacks one of `names`."""
     absent = missing(connection, names)
     if absent:
-        raise DriverError(f"missing topics: {', '.join(absent)}; declare them with `rasad topics declare`")
+        fix = "declare them with `rasad topics declare`"
+        if connection.authenticated or connection.encrypted:
+            fix += ", or grant the right to see them: `rasad topics acls`"
+        raise DriverError(f"missing topics: {', '.join(absent)}; {fix}")
 
 
 def declare_like(connection: Connection, models: Mapping[str, str], *, partitions: int) -> tuple[str, ...]:

@@ -48,6 +48,7 @@ from rasad import metrics
 from rasad.messages import Outcome, Record
 from rasad.settings import TopicSettings, WorkerSettings
 from rasad.streams import topics as topics_module
+from rasad.streams.access import AccessRefused, is_refusal, refusal, require_group
 from rasad.streams.connection import BrokerUnavailable, BrokerWatch, Connection, wait_for_broker
 from rasad.streams.driver import DriverError, Enrich, Ready, no_one
 from rasad.streams.health import Health, serving
@@ -112,6 +113,7 @@ class TransactionalWorker:
         """Work until told to stop; False where the batch in hand was not finished in time."""
         wait_for_broker(self.connection, self.worker.broker_wait_s)
         topics_module.require(self.connection, topics_module.worker_topics(self.topics))
+        require_group(self.connection, self.worker.group_id)
         limit_repeats("kafka")
         with (
             BrokerWatch(self.connection, self.worker.broker_wait_s) as watch,
@@ -265,9 +267,8 @@ class _Session:
         """The result of work in another thread, while this one keeps up the membership."""
         future = _in_thread(name, work)
         while not future.done():
-            if self._membership.group() is not None:
-                futures.wait([future], timeout=_LOOK_AFTER_S)
-            self._wait(_KEEP_UP_MS)
+            if self._membership.group() is None or not futures.wait([future], timeout=_LOOK_AFTER_S).done:
+                self._wait(_KEEP_UP_MS)
         return future.result()
 
     def _sleep(self, seconds: float) -> None:
@@ -322,7 +323,7 @@ class _Writer:
     def _opened(self) -> Transactions:
         settings = self._settings
         # Read anew each time: a transaction may have been lost because a limit was lowered.
-        self._largest = largest_messages(settings.connection, topics_module.worker_topics(settings.topics))
+        self._largest = largest_messages(settings.connection, topics_module.output_topics(settings.topics))
         return Transactions(
             settings.connection,
             next(self._ids),
@@ -433,4 +434,6 @@ def _as_driver_error(error: Exception, worker: WorkerSettings) -> Exception:
         )
     if isinstance(error, DriverError | BrokerUnavailable):
         return error
+    if is_refusal(error):
+        return AccessRefused(refusal(error))
     return DriverError(f"the worker failed: {error!r}; what was not finished will be read again")

@@ -20,7 +20,7 @@ from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
 from rasad.messages import DeadLetter, Outcome, Record
 from rasad.settings import TopicSettings
-from rasad.streams.access import AccessRefused
+from rasad.streams.access import AccessRefused, is_refusal, refusal
 from rasad.streams.connection import WAIT_LIMIT_S, BrokerUnavailable, Connection
 from rasad.streams.driver import DriverError
 from rasad.streams.publication import Publication, dead_letter_publication, publications, too_large
@@ -220,6 +220,8 @@ def _as_driver_error(error: BaseException) -> BaseException:
     # A send that comes after the refusal raises an error of its own, with the refusal inside.
     if any(isinstance(each, ProducerFencedError | InvalidProducerEpochError) for each in (error, *error.args)):
         return Fenced(f"another process took over the same work ({error}); this one ends and has lost nothing")
+    if is_refusal(error):
+        return AccessRefused(refusal(error))
     if isinstance(error, KafkaError):
         return Aborted(f"the cluster did not take a transaction ({error!r}); nothing of it is visible, run it again")
     return error
