@@ -2,9 +2,9 @@
 
 A letter and the note that it was sent are written in one Kafka transaction (KIP-98), so that whatever dies in between,
 readers of committed records see both or neither. The notes stand on a compacted topic of their own, under the letter's
-place: the dead-letter topic holds nothing but dead letters, and a note outlives every letter, which notes beside them
-under the same retention would not. All redrives of one dead-letter topic share a transactional id. Taking it ends what
-a killed one left open and fences one that still runs; only then are the notes read, so two at once send nothing twice.
+place: the dead-letter topic holds nothing but dead letters, and no retention takes a note away before its letter. All
+redrives of one dead-letter topic share a transactional id. Taking it ends what a killed one left open and fences one
+that still runs; only then are the notes read, so two at once send nothing twice.
 """
 
 from __future__ import annotations
