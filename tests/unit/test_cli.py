@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from rasad import __version__
 from rasad.cli import app
 
-VERBS = ["enrich", "stance", "worker", "produce", "tail", "config", "schemas", "demo", "broker", "topics", "models"]
+VERBS = sorted(vars(get_command(app))["commands"])
 
 
 def rasad(*arguments: str, env: dict[str, str] | None = None) -> Result:
