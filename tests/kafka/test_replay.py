@@ -76,7 +76,7 @@ def process(
         "topics": topics.model_dump(),
         "name": name,
         "batch_max": 16,
-        "seconds_each": 0.004,
+        "seconds_each": 0.008,
         **options,
     }
     running = subprocess.Popen(
@@ -132,7 +132,7 @@ def killed_twice_is_like_not_killed(
 
 
 def test_killed_twice_and_resumed_is_like_one_that_was_not(connection: Connection, topics: TopicSettings) -> None:
-    killed_twice_is_like_not_killed(connection, topics, 200, (3, 4))
+    killed_twice_is_like_not_killed(connection, topics, 240, (3, 4))
 
 
 @pytest.mark.soak
