@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -89,15 +90,17 @@ def plan(
     """
     loaded = settings_of(config, kafka__bootstrap_servers=bootstrap_servers, models__ner=ner, models__stance=stance)
     connection = connection_of(loaded)
-    with clear_errors(), _usage_errors():
+    with clear_errors():
         from rasad.streams.connection import wait_for_broker
         from rasad.streams.replay_jobs import Outputs
         from rasad.streams.replay_plan import SAMPLE, Filters, bounds, matching, measured_rate
 
         topics, patience_s = loaded.settings.topics, loaded.settings.worker.broker_wait_s
-        begin, end = _instant(from_ or fail("say from when with --from, such as --from 7d", 2)), _instant(to or "now")
-        filters = Filters(source=source, contains=contains)
-        outputs = _outputs(loaded, topic_suffix, to_topics) or Outputs.beside(topics, "replay-NAME")
+        with _usage_errors():
+            begin = _instant(from_ or fail("say from when with --from, such as --from 7d", 2))
+            end = _instant(to or "now")
+            filters = Filters(source=source, contains=contains)
+            outputs = _outputs(loaded, topic_suffix, to_topics) or Outputs.beside(topics, "replay-NAME")
         wait_for_broker(connection, patience_s)
         within = bounds(connection, topics.raw, begin, end)
         total = sum(each.count for each in within)
@@ -156,28 +159,28 @@ def run(
     """
     loaded = settings_of(config, kafka__bootstrap_servers=bootstrap_servers, models__ner=ner, models__stance=stance)
     connection = connection_of(loaded)
-    with clear_errors(), _usage_errors():
+    with clear_errors():
         from rasad.enrich.claims import ClaimIndex, no_claims
         from rasad.streams.replay import Replay
         from rasad.streams.replay_jobs import Request
         from rasad.streams.replay_plan import Filters
 
-        Filters(source=source, contains=contains)
+        with _usage_errors():
+            Filters(source=source, contains=contains)
+            request = Request(
+                name=name,
+                begin=_instant(from_) if from_ else None,
+                end=_instant(to) if to else None,
+                source=source,
+                contains=contains,
+                outputs=_outputs(loaded, topic_suffix, to_topics),
+            )
         claims = [no_claims()]
         enricher = enricher_of(loaded, lambda: claims[-1])
-        request = Request(
-            name=name,
-            pipeline_version=enricher.pipeline.version,
-            begin=_instant(from_) if from_ else None,
-            end=_instant(to) if to else None,
-            source=source,
-            contains=contains,
-            outputs=_outputs(loaded, topic_suffix, to_topics),
-        )
         with _stopping() as (stop, received), _replay_progress(name) as told:
             report = Replay(
                 connection=connection,
-                request=request,
+                request=replace(request, pipeline_version=enricher.pipeline.version),
                 topics=loaded.settings.topics,
                 batch_max=batch_max,
                 articles_per_s=throttle,
@@ -306,11 +309,12 @@ def rewind(
     """
     loaded = settings_of(config, kafka__bootstrap_servers=bootstrap_servers)
     connection = connection_of(loaded)
-    with clear_errors(), _usage_errors():
+    with clear_errors():
         from rasad.streams import cutover as cutovers
         from rasad.streams.connection import wait_for_broker
 
-        when = _instant(to)
+        with _usage_errors():
+            when = _instant(to)
         wait_for_broker(connection, loaded.settings.worker.broker_wait_s)
         name = topic or loaded.settings.topics.raw
         moves = cutovers.rewinding(connection, group, name, when)

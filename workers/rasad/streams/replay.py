@@ -163,7 +163,7 @@ class Replay:
             filters=Filters(source=request.source, contains=request.contains),
             bounds=within,
             outputs=outputs,
-            pipeline_version=request.pipeline_version,
+            pipeline_version=request.pipeline_version or "",
             started_at=replay_jobs.timestamp(),
             claims=tuple(watched(self.connection, self.topics.claims).values()),
         )

@@ -90,7 +90,7 @@ class Request:
     """What a replay is asked for; None is left to the job where there is one already, else to the default."""
 
     name: str
-    pipeline_version: str
+    pipeline_version: str | None = None
     begin: Instant | None = None
     end: Instant | None = None
     source: str | None = None
