@@ -191,6 +191,8 @@ class BrokenOnPiece:
     def __init__(self, backend: OnnxBackend, piece: int) -> None:
         self.backend = backend
         self.piece = piece
+        self.name = backend.name
+        self.batch_invariant = backend.batch_invariant
 
     def run(
         self, input_ids: npt.NDArray[np.int64], attention_mask: npt.NDArray[np.int64], heads: Sequence[str]

@@ -198,11 +198,13 @@ class InputSettings(_Group):
 class ModelSettings(_Group):
     """Bundles by folder or hub id, none meaning the bundled ones; `threads` 0 takes all cores.
 
-    `token_budget` bounds the padded tokens of one run of a model.
+    `backend` torch runs a bundle's fp32 weights, where it carries them, on a GPU if there is one. `token_budget` bounds
+    the padded tokens of one run of a model.
     """
 
     ner: str | None = Field(default=None, min_length=1)
     stance: str | None = Field(default=None, min_length=1)
+    backend: Annotated[Literal["onnx", "torch"], BeforeValidator(_lower)] = "onnx"
     threads: int = Field(default=0, ge=0, le=1024)
     token_budget: int = Field(default=1024, ge=64, le=2**20)
 

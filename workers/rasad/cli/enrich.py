@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rasad.cli.options import ConfigOption, NerOption, StanceOption, clear_errors, enricher_of, out, settings_of
+from rasad.cli.options import (
+    BackendOption,
+    ConfigOption,
+    NerOption,
+    StanceOption,
+    clear_errors,
+    enricher_of,
+    out,
+    settings_of,
+)
 
 if TYPE_CHECKING:
     from rasad.messages import Outcome
@@ -28,6 +37,7 @@ def enrich(
     pretty: Annotated[bool, typer.Option("--pretty", help="A readable right-to-left view in place of JSON.")] = False,
     ner: NerOption = None,
     stance: StanceOption = None,
+    backend: BackendOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Enrich files without a broker: one JSON line an outcome, events and dead letters alike.
@@ -36,7 +46,7 @@ def enrich(
 
     Example: `rasad enrich seeds/01-politics-kites-geneva.txt --claims seeds/claims.jsonl --pretty`
     """
-    loaded = settings_of(config, models__ner=ner, models__stance=stance)
+    loaded = settings_of(config, models__ner=ner, models__stance=stance, models__backend=backend)
     with clear_errors():
         from rasad.enrich.claims import ClaimIndex
         from rasad.messages import DeadLetter

@@ -44,6 +44,14 @@ StanceOption = Annotated[
     str | None,
     typer.Option("--stance", help="Stance bundle: a folder; the bundled one by default.", show_default=False),
 ]
+BackendOption = Annotated[
+    str | None,
+    typer.Option(
+        "--backend",
+        help="What runs the models: onnx, or torch for a bundle that carries its weights.",
+        show_default="onnx",
+    ),
+]
 
 
 def fail(message: object, code: int = 1) -> NoReturn:
@@ -115,6 +123,7 @@ def enricher_of(loaded: Loaded, claims: Callable[[], ClaimIndex] | None = None) 
         threads=models.threads,
         token_budget=models.token_budget,
         max_bytes=loaded.settings.input.max_bytes,
+        backend=models.backend,
         claims=claims or no_claims,
         gate=Gate(threshold=gate.threshold, most=gate.per_article),
     )

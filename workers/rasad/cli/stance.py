@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rasad.cli.options import ConfigOption, StanceOption, clear_errors, err, settings_of
+from rasad.cli.options import BackendOption, ConfigOption, StanceOption, clear_errors, err, settings_of
 
 
 def stance(
@@ -16,13 +16,14 @@ def stance(
         str | None, typer.Option(help='Output layer; `target` judges favor, against or none towards "claim".')
     ] = None,
     stance_bundle: StanceOption = None,
+    backend: BackendOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Judge claims against articles: a line of {id, label, probs, evidence} for each pair.
 
     A line that cannot be read is named on standard error and makes the exit code 1; the others go on.
     """
-    loaded = settings_of(config, models__stance=stance_bundle)
+    loaded = settings_of(config, models__stance=stance_bundle, models__backend=backend)
     with clear_errors():
         from rasad.enrich.stance import StanceModel
         from rasad.inference.bundle import load_bundle
@@ -30,7 +31,8 @@ def stance(
         from rasad.streams.pairs import judged
 
         models = loaded.settings.models
-        engine = Engine.open(load_bundle(models.stance, task="stance"), threads=models.threads)
+        bundle = load_bundle(models.stance, task="stance")
+        engine = Engine.open(bundle, threads=models.threads, backend=models.backend)
         bad = 0
         for line, problem in judged(StanceModel(engine, head), pairs):
             if problem is not None:

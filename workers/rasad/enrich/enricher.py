@@ -20,6 +20,7 @@ from rasad.enrich.ner import Name, names
 from rasad.enrich.quotes import Part, named_spans, parts, quotes
 from rasad.enrich.reading import Document, FieldScores, documents, score_words, spans_of
 from rasad.enrich.stance import StanceModel, StanceResult
+from rasad.inference.backend import BUNDLED_GRAPH, BackendKind
 from rasad.inference.bundle import BundleError, load_bundle
 from rasad.inference.engine import TOKEN_BUDGET, Engine
 from rasad.messages import (
@@ -66,12 +67,14 @@ class _Annotated:
 
 
 def pipeline_of(ner: Engine, stance: StanceModel) -> Pipeline:
-    """The identity of a pipeline: its version is a hash over code, normaliser and bundles."""
+    """The identity of a pipeline: its version is a hash over code, normaliser, bundles and unusual backends."""
     models = tuple(
         ModelVersion(task=bundle.manifest.task, name=bundle.manifest.name, sha256=bundle.sha256)
         for bundle in (ner.bundle, stance.engine.bundle)
     )
-    version = derived_id("pipeline", __version__, NORMALISER, *(f"{each.task} {each.sha256}" for each in models))
+    hashes = (f"{each.task} {each.sha256}" for each in models)
+    backends = (name for engine in (ner, stance.engine) if (name := engine.backend.name) != BUNDLED_GRAPH)
+    version = derived_id("pipeline", __version__, NORMALISER, *hashes, *backends)
     return Pipeline(version=version, code=__version__, normaliser=NORMALISER, models=models)
 
 
@@ -124,14 +127,15 @@ class Enricher:
         threads: int = 0,
         token_budget: int = TOKEN_BUDGET,
         max_bytes: int = MAX_BYTES,
+        backend: BackendKind = "onnx",
         claims: Callable[[], ClaimIndex] = no_claims,
         gate: Gate = Gate(),  # noqa: B008  frozen
     ) -> Enricher:
-        """Load both bundles, the shipped ones for None, on ONNX Runtime. Raises BundleError."""
+        """Load both bundles, the shipped ones for None. Raises BundleError."""
         ner_bundle, stance_bundle = load_bundle(ner, task="ner"), load_bundle(stance, task="stance")
         return cls(
-            Engine.open(ner_bundle, threads=threads, token_budget=token_budget),
-            StanceModel(Engine.open(stance_bundle, threads=threads, token_budget=token_budget)),
+            Engine.open(ner_bundle, threads=threads, token_budget=token_budget, backend=backend),
+            StanceModel(Engine.open(stance_bundle, threads=threads, token_budget=token_budget, backend=backend)),
             max_bytes=max_bytes,
             claims=claims,
             gate=gate,

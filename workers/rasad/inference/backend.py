@@ -1,11 +1,11 @@
-"""What runs an encoder: one Protocol, and ONNX Runtime behind it."""
+"""What runs an encoder: one Protocol, and ONNX Runtime behind it (PyTorch: rasad.inference.torch_backend)."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -27,8 +27,24 @@ _LOAD_ERRORS: Final = (
 )
 
 
+BackendKind = Literal["onnx", "torch"]
+
+BUNDLED_GRAPH: Final = "onnx"
+"""The name of the backend that runs a bundle's own graph."""
+
+
 class Backend(Protocol):
-    """Runs a padded batch through the encoder and the heads asked for."""
+    """Runs a padded batch through the encoder and the heads asked for.
+
+    `name` tells it from others that give other logits for one bundle.
+    `batch_invariant` states that a sequence's logits are the same bits in any batch and under any padding.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    @property
+    def batch_invariant(self) -> bool: ...  # noqa: D102
 
     def run(
         self, input_ids: npt.NDArray[np.int64], attention_mask: npt.NDArray[np.int64], heads: Sequence[str]
@@ -38,6 +54,19 @@ class Backend(Protocol):
         `input_ids` and `attention_mask` are `[batch, length]`; the mask is 1 on tokens, 0 on padding.
         """
         ...
+
+
+def open_backend(kind: BackendKind, bundle: Bundle, *, threads: int = 0) -> Backend:
+    """The backend of that kind for a bundle. Raises BundleError where it cannot run it, or is not installed."""
+    if kind == "onnx":
+        return OnnxBackend(bundle, threads=threads)
+    try:
+        from rasad.inference.torch_backend import TorchBackend
+    except ModuleNotFoundError as error:
+        raise BundleError(
+            f"models.backend = torch needs {error.name}: pip install 'rasad[torch]', or set models.backend to onnx"
+        ) from error
+    return TorchBackend(bundle, threads=threads)
 
 
 def available_cores() -> int:
@@ -55,6 +84,8 @@ class OnnxBackend:
 
     def __init__(self, bundle: Bundle, *, threads: int = 0, graph: Path | None = None) -> None:
         path = graph or bundle.model
+        self.name = BUNDLED_GRAPH if graph is None else f"onnx {graph.name}"
+        self.batch_invariant = graph is None and bundle.manifest.batch_invariant
         options = onnxruntime.SessionOptions()
         # Left to itself ONNX Runtime counts the machine's cores and pins threads to them, allowed or not.
         options.intra_op_num_threads = threads or available_cores()

@@ -3,6 +3,11 @@
 A bundle is a Hugging Face directory (`config.json`, `tokenizer.json`) with `model.onnx` and `bundle.json`, which
 names the task, the heads with their labels, and the SHA-256 of every file. No pickle is ever read and no code of a
 bundle is ever run.
+
+A bundle that PyTorch can run too (see rasad.inference.torch_backend) has fp32 weights beside the graph, named in the
+manifest's `files` like the rest: `model.safetensors`, the encoder under the names of transformers' `BertModel`, and
+`heads.safetensors`. There a token head NAME is `NAME.weight` and `NAME.bias`; sequence heads are `heads.NAME.weight`
+and `heads.NAME.bias` over the features of a pair, which `projection.weight` and `projection.bias` make.
 """
 
 from __future__ import annotations
@@ -25,6 +30,9 @@ FORMAT: Final = 1
 MAX_OPSET: Final = 21
 """The newest operator set of the default ONNX domain that every supported ONNX Runtime (1.22 on) runs."""
 
+WEIGHTS: Final = "model.safetensors"
+HEAD_WEIGHTS: Final = "heads.safetensors"
+"""The optional weights for PyTorch."""
 REQUIRED_FILES: Final = ("model.onnx", "tokenizer.json", "config.json")
 _PICKLES: Final = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
 _KIND_OF_TASK: Final[Mapping[str, HeadKind]] = {"ner": "token", "stance": "sequence"}
@@ -161,7 +169,7 @@ def _manifest_bytes(directory: Path) -> bytes:
 
 def _refuse_remote_code(directory: Path) -> None:
     path = directory / "config.json"
-    if path.is_file() and "auto_map" in _json_object(path):
+    if path.is_file() and "auto_map" in json_object(path):
         raise BundleError(f"{path}: has auto_map, so the model wants to run code of its own; Rasad never does that")
 
 
@@ -232,14 +240,14 @@ def _check_files(directory: Path, manifest: Manifest) -> None:
             _check_opset(path, data)
     _refuse_remote_code(directory)
     _check_config_labels(directory, manifest)
-    if not isinstance(_json_object(directory / "tokenizer.json").get("model"), dict):
+    if not isinstance(json_object(directory / "tokenizer.json").get("model"), dict):
         raise BundleError(f"{directory / 'tokenizer.json'}: not a Hugging Face fast tokenizer (no model in it)")
 
 
 def _check_config_labels(directory: Path, manifest: Manifest) -> None:
     """`id2label`, where a config has it, must say the same as the default head."""
     path = directory / "config.json"
-    names = _json_object(path).get("id2label")
+    names = json_object(path).get("id2label")
     if names is None:
         return
     labels = manifest.heads[manifest.default_head].labels
@@ -250,7 +258,8 @@ def _check_config_labels(directory: Path, manifest: Manifest) -> None:
         )
 
 
-def _json_object(path: Path) -> dict[str, Any]:
+def json_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file. Raises BundleError where it holds no such thing."""
     try:
         value = orjson.loads(path.read_bytes())
     except orjson.JSONDecodeError as error:

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from rasad.inference.backend import Backend, Logits, OnnxBackend
+from rasad.inference.backend import Backend, BackendKind, Logits, open_backend
 from rasad.inference.bundle import Bundle
 from rasad.inference.packing import pack
 from rasad.inference.tokenization import Ints, TextTokenizer
@@ -22,7 +22,7 @@ _PADDING: Final = 0
 class Engine:
     """Runs token sequences of one bundle.
 
-    `token_budget` bounds the padded tokens of a batch. Where the bundle's logits depend on what shares a batch
+    `token_budget` bounds the padded tokens of a batch. Where the backend's logits depend on what shares a batch
     (`batch_invariant` false), only sequences of one group are batched together, under a budget that no setting
     changes: the same group then always makes the same batches, and so the same bytes.
     """
@@ -30,14 +30,16 @@ class Engine:
     def __init__(self, bundle: Bundle, backend: Backend, *, token_budget: int = TOKEN_BUDGET) -> None:
         self.bundle = bundle
         self.tokenizer = TextTokenizer(bundle)
-        self._backend = backend
-        self._mixes = bundle.manifest.batch_invariant
+        self.backend = backend
+        self._mixes = backend.batch_invariant
         self._budget = token_budget if self._mixes else TOKEN_BUDGET
 
     @classmethod
-    def open(cls, bundle: Bundle, *, threads: int = 0, token_budget: int = TOKEN_BUDGET) -> Engine:
-        """The bundle on ONNX Runtime. Raises BundleError."""
-        return cls(bundle, OnnxBackend(bundle, threads=threads), token_budget=token_budget)
+    def open(
+        cls, bundle: Bundle, *, threads: int = 0, token_budget: int = TOKEN_BUDGET, backend: BackendKind = "onnx"
+    ) -> Engine:
+        """The bundle on a backend of that kind. Raises BundleError."""
+        return cls(bundle, open_backend(backend, bundle, threads=threads), token_budget=token_budget)
 
     def run(
         self, sequences: Sequence[Ints], heads: Sequence[str], *, groups: Sequence[int]
@@ -53,7 +55,7 @@ class Engine:
             mask = (np.arange(lengths.max()) < lengths[:, None]).astype(np.int64)
             ids = np.full(mask.shape, _PADDING, np.int64)
             ids[mask.astype(bool)] = np.concatenate([sequences[index] for index in batch])
-            logits = self._backend.run(ids, mask, heads)
+            logits = self.backend.run(ids, mask, heads)
             for row, index in enumerate(batch):
                 results[index] = {name: _row(values, row, int(lengths[row])) for name, values in logits.items()}
         return results

@@ -1,0 +1,247 @@
+"""PyTorch behind the Backend Protocol: a bundle's own fp32 weights, on a GPU in bf16, or on the CPU.
+
+Needs the `torch` extra, and is imported only where `models.backend` says so. Only tokens are computed, never padding:
+the linear layers run over the tokens of all sequences in one row, attention over each sequence by itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn import functional
+
+from rasad.inference.backend import Logits, available_cores
+from rasad.inference.bundle import HEAD_WEIGHTS, WEIGHTS, Bundle, BundleError, json_object
+
+Precision = Literal["fp32", "bf16"]
+
+_CLOSING: Final = 2
+_FIRST_ORDINARY: Final = 5
+"""Pieces below this one are special in the bundled vocabulary; `_CLOSING` ends a text and stands between two."""
+_GAIN: Final = 1.3
+_PROBE_S: Final = 0.05
+
+
+class TorchBackend:
+    """A BERT encoder and its heads from `model.safetensors` and `heads.safetensors` of a bundle.
+
+    `precision` None is bf16 on a GPU, and on a CPU whichever a probe finds faster: without instructions of its own,
+    bf16 is several times slower there than fp32. `threads` as for OnnxBackend; PyTorch has one setting for the whole
+    process, and the last backend's holds. Raises BundleError where the bundle carries no such weights.
+    """
+
+    batch_invariant = False
+    """Matrix products of another size may add up in another order, and do on GPUs."""
+
+    def __init__(
+        self, bundle: Bundle, *, threads: int = 0, precision: Precision | None = None, device: str | None = None
+    ) -> None:
+        torch.set_num_threads(threads or available_cores())
+        self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        chosen = precision or ("bf16" if self._device.type == "cuda" or _bf16_is_faster() else "fp32")
+        self._dtype = torch.bfloat16 if chosen == "bf16" else torch.float32
+        self.name = f"torch {self._device.type} {chosen}"
+        self._heads = _heads(bundle, self._device)
+        self._encoder = _Encoder(bundle, self._device, self._dtype)
+
+    def run(
+        self, input_ids: npt.NDArray[np.int64], attention_mask: npt.NDArray[np.int64], heads: Sequence[str]
+    ) -> Mapping[str, Logits]:
+        """See Backend.run."""
+        with torch.no_grad():  # jagged tensors do not work in inference mode
+            ids = torch.from_numpy(input_ids).to(self._device)
+            keep = torch.from_numpy(attention_mask).to(self._device).bool()
+            pairs = self._heads.projection is not None
+            types = shared_pieces(ids, keep) if pairs else torch.zeros_like(ids)
+            packed = self._encoder.run(ids[keep], types[keep], attention_mask.sum(axis=1).tolist()).float()
+            if pairs:
+                hidden = packed.new_zeros((*ids.shape, packed.shape[-1]))
+                hidden[keep] = packed
+                features = self._heads.pair_features(ids, keep, types, hidden)
+                return {name: self._heads.logits(name, features).cpu().numpy() for name in heads}
+            return {name: _padded(self._heads.logits(name, packed), keep).cpu().numpy() for name in heads}
+
+
+def _padded(packed: Tensor, keep: Tensor) -> Tensor:
+    rows = packed.new_zeros((*keep.shape, packed.shape[-1]))
+    rows[keep] = packed
+    return rows
+
+
+def _bf16_is_faster() -> bool:
+    """Whether a linear layer of the bundled encoder's shape is much faster in bf16 on this machine."""
+    return _linear_seconds(torch.float32) >= _GAIN * _linear_seconds(torch.bfloat16)
+
+
+def _linear_seconds(dtype: torch.dtype) -> float:
+    left, right = torch.ones(512, 384, dtype=dtype), torch.ones(1536, 384, dtype=dtype)
+    best = float("inf")
+    deadline = time.perf_counter() + _PROBE_S
+    while time.perf_counter() < deadline:
+        started = time.perf_counter()
+        functional.linear(left, right)
+        best = min(best, time.perf_counter() - started)
+    return best
+
+
+def shared_pieces(ids: Tensor, keep: Tensor) -> Tensor:
+    """Token types of pairs, `[rows, length]`: 1 on a piece that also occurs on the other side of its pair."""
+    second, content = _sides(ids, keep)
+    same = (ids[:, :, None] == ids[:, None, :]) & (second[:, :, None] != second[:, None, :])
+    return (same & content[:, :, None] & content[:, None, :]).any(dim=2).long()
+
+
+def _sides(ids: Tensor, keep: Tensor) -> tuple[Tensor, Tensor]:
+    """Which pieces lie behind the first closing one, and which are ordinary pieces."""
+    return (ids == _CLOSING).long().cumsum(dim=1) > 0, keep & (ids >= _FIRST_ORDINARY)
+
+
+class _Heads:
+    """Linear layers by name; with `projection`, over features of a pair, else over each piece."""
+
+    def __init__(self, layers: Mapping[str, tuple[Tensor, Tensor]], projection: tuple[Tensor, Tensor] | None) -> None:
+        self._layers = layers
+        self.projection = projection
+
+    def logits(self, name: str, features: Tensor) -> Tensor:
+        """`[..., hidden]` to `[..., labels]`."""
+        return functional.linear(features, *self._layers[name])
+
+    def pair_features(self, ids: Tensor, keep: Tensor, types: Tensor, hidden: Tensor) -> Tensor:
+        """What the sides of each pair have in common and apart, `[rows, hidden]`.
+
+        Those of Conneau et al. (2017) over a cross-encoder's vectors: the first piece, the mean of each side, their
+        absolute difference and their product, and the share of each side's pieces that the other has too.
+        """
+        assert self.projection is not None
+        second, content = _sides(ids, keep)
+        sides = torch.stack([content & ~second, content & second], dim=1).float()
+        sizes = sides.sum(dim=2).clamp(min=1)
+        one, other = ((sides @ hidden) / sizes[:, :, None]).unbind(dim=1)
+        shared = (sides @ types[:, :, None].float())[:, :, 0] / sizes
+        joined = torch.cat([hidden[:, 0], one, other, (one - other).abs(), one * other, shared], dim=1)
+        return torch.tanh(functional.linear(joined, *self.projection))
+
+
+def _heads(bundle: Bundle, device: torch.device) -> _Heads:
+    weights = _weights(bundle, HEAD_WEIGHTS)
+    pairs = "projection.weight" in weights
+    layers: dict[str, tuple[Tensor, Tensor]] = {}
+    for name, head in bundle.manifest.heads.items():
+        if (head.kind == "sequence") != pairs:
+            raise BundleError(f"{bundle.directory}: {HEAD_WEIGHTS} has no layers for head {name!r} of kind {head.kind}")
+        layer = _layer(bundle, weights, f"heads.{name}" if pairs else name)
+        if len(layer[0]) != len(head.labels):
+            raise BundleError(
+                f"{bundle.directory}: {HEAD_WEIGHTS} gives head {name!r} {len(layer[0])} labels, bundle.json lists "
+                f"{len(head.labels)}"
+            )
+        layers[name] = (layer[0].float().to(device), layer[1].float().to(device))
+    projection = tuple(each.float().to(device) for each in _layer(bundle, weights, "projection")) if pairs else None
+    return _Heads(layers, projection)
+
+
+def _layer(bundle: Bundle, weights: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
+    """Weight and bias."""
+    try:
+        return weights[f"{name}.weight"], weights[f"{name}.bias"]
+    except KeyError as error:
+        raise BundleError(f"{bundle.directory}: its safetensors lack {error}; export the bundle again") from error
+
+
+def _weights(bundle: Bundle, name: str) -> dict[str, Tensor]:
+    if name not in bundle.manifest.files:
+        raise BundleError(
+            f"{bundle.directory}: carries no weights for torch ({name}); set models.backend to onnx, or name a bundle "
+            "that has them"
+        )
+    try:
+        weights: dict[str, Tensor] = load_file(bundle.directory / name)
+    except (SafetensorError, OSError) as error:
+        raise BundleError(f"{bundle.directory / name}: torch cannot load it: {error}") from error
+    return weights
+
+
+class _Encoder:
+    """BERT (Devlin et al. 2018) over the pieces of many sequences in one row."""
+
+    def __init__(self, bundle: Bundle, device: torch.device, dtype: torch.dtype) -> None:
+        config = json_object(bundle.directory / "config.json")
+        if config.get("model_type") != "bert" or config.get("hidden_act") != "gelu":
+            raise BundleError(
+                f"{bundle.directory}: a {config.get('model_type')} model with {config.get('hidden_act')}; torch runs "
+                "BERT with gelu alone: set models.backend to onnx"
+            )
+        self._attend: Callable[[Tensor, Tensor, Tensor, list[int]], Tensor] = (
+            varlen_attention if device.type == "cuda" else attention_by_sequence
+        )
+        self._heads = int(config["num_attention_heads"])
+        self._epsilon = float(config["layer_norm_eps"])
+        weights = _weights(bundle, WEIGHTS)
+
+        def placed(*layers: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+            weight, bias = (torch.cat(parts).to(device, dtype) for parts in zip(*layers, strict=True))
+            return weight, bias
+
+        def read(name: str) -> tuple[Tensor, Tensor]:
+            return _layer(bundle, weights, name)
+
+        self._embeddings = [
+            placed((weights[f"embeddings.{name}_embeddings.weight"], torch.zeros(0)))[0]
+            for name in ("word", "position", "token_type")
+        ]
+        self._norm = placed(read("embeddings.LayerNorm"))
+        self._layers = [
+            (
+                placed(*(read(f"{layer}.attention.self.{name}") for name in ("query", "key", "value"))),
+                placed(read(f"{layer}.attention.output.dense")),
+                placed(read(f"{layer}.attention.output.LayerNorm")),
+                placed(read(f"{layer}.intermediate.dense")),
+                placed(read(f"{layer}.output.dense")),
+                placed(read(f"{layer}.output.LayerNorm")),
+            )
+            for layer in (f"encoder.layer.{number}" for number in range(int(config["num_hidden_layers"])))
+        ]
+
+    def run(self, ids: Tensor, types: Tensor, lengths: list[int]) -> Tensor:
+        """The last layer's vectors, `[pieces, hidden]`, of sequences that lie one after the other in `ids`."""
+        positions = torch.cat([torch.arange(length, device=ids.device) for length in lengths])
+        word, position, token_type = self._embeddings
+        hidden = self._normalised(word[ids] + position[positions] + token_type[types], self._norm)
+        for projections, output, output_norm, wide, narrow, norm in self._layers:
+            query, key, value = functional.linear(hidden, *projections).unflatten(-1, (3, self._heads, -1)).unbind(1)
+            attended = self._attend(query, key, value, lengths).flatten(1)
+            hidden = self._normalised(functional.linear(attended, *output) + hidden, output_norm)
+            inner = functional.gelu(functional.linear(hidden, *wide))
+            hidden = self._normalised(functional.linear(inner, *narrow) + hidden, norm)
+        return hidden
+
+    def _normalised(self, hidden: Tensor, norm: tuple[Tensor, Tensor]) -> Tensor:
+        return functional.layer_norm(hidden, hidden.shape[-1:], *norm, eps=self._epsilon)
+
+
+def attention_by_sequence(query: Tensor, key: Tensor, value: Tensor, lengths: list[int]) -> Tensor:
+    """Each sequence by itself; all are `[pieces, heads, size]`. On a CPU faster than any kernel over all of them."""
+    parts = zip(*(each.transpose(0, 1).split(lengths, dim=1) for each in (query, key, value)), strict=True)
+    attended = [functional.scaled_dot_product_attention(*(each[None] for each in part))[0] for part in parts]
+    return torch.cat(attended, dim=1).transpose(0, 1)
+
+
+def varlen_attention(query: Tensor, key: Tensor, value: Tensor, lengths: list[int]) -> Tensor:
+    """The same in one kernel over jagged tensors: on a GPU the variable-length flash attention."""
+    offsets = torch.tensor([0, *lengths], device=query.device).cumsum(0)
+    jagged = (
+        torch.nested.nested_tensor_from_jagged(
+            each.contiguous(), offsets, min_seqlen=min(lengths), max_seqlen=max(lengths)
+        ).transpose(1, 2)
+        for each in (query, key, value)
+    )
+    return functional.scaled_dot_product_attention(*jagged).transpose(1, 2).values()
