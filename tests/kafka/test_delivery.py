@@ -21,6 +21,9 @@ pytestmark = pytest.mark.kafka
 POISON = b"\xff\xfe\x00 not an article"
 
 
+both_drivers = pytest.mark.parametrize("exactly_once", [False, True])
+
+
 def committed(connection: Connection, group: str, topic: str) -> dict[int, int | None]:
     return {each.partition: each.committed for each in lag(connection, group, topic)}
 
@@ -64,16 +67,19 @@ def test_killed_in_the_middle_of_a_batch_nothing_is_lost(
     assert all(each.behind == 0 for each in lag(connection, group, topics.raw))
 
 
-def test_sigterm_finishes_the_batch_and_commits_it(connection: Connection, topics: TopicSettings, group: str) -> None:
+@both_drivers
+def test_sigterm_finishes_the_batch_and_commits_it(
+    connection: Connection, topics: TopicSettings, group: str, exactly_once: bool
+) -> None:
     places = produce(connection, topics.raw, map(article, range(60)))
-    with worker(connection, topics, group, seconds_each=0.02, batch_max=20) as first:
+    with worker(connection, topics, group, seconds_each=0.02, batch_max=20, exactly_once=exactly_once) as first:
         first.wait_for_line("batch done")
         time.sleep(0.1)
         assert first.end(signal.SIGTERM, timeout_s=20) == 0
     done = read(connection, topics)
     assert 20 <= len(done) < 60
     assert sum(offset or 0 for offset in committed(connection, group, topics.raw).values()) == len(done)
-    with worker(connection, topics, group) as second:
+    with worker(connection, topics, group, exactly_once=exactly_once) as second:
         outcomes = wait_for(connection, topics, places)
         assert second.end(signal.SIGTERM) == 0
     assert repeated(outcomes) == {}
@@ -95,14 +101,15 @@ def test_every_output_topic_gets_its_records(connection: Connection, ordered_top
     assert all(dict(record.headers)["ce_specversion"] == b"1.0" for record in (*entities, *stances))
 
 
+@both_drivers
 def test_an_output_that_is_too_large_becomes_one_dead_letter(
-    connection: Connection, ordered_topics: TopicSettings, group: str
+    connection: Connection, ordered_topics: TopicSettings, group: str, exactly_once: bool
 ) -> None:
     limit_message_bytes(connection, ordered_topics.enriched, 20_000)
     values = [article(0), article(1, repeat=300), article(2), article(3, repeat=3_000), article(4)]
     places = produce(connection, ordered_topics.raw, values)
     limit_message_bytes(connection, ordered_topics.dead_letters, 100_000)
-    with worker(connection, ordered_topics, group) as running:
+    with worker(connection, ordered_topics, group, exactly_once=exactly_once) as running:
         outcomes = wait_for(connection, ordered_topics, places)
         assert running.end(signal.SIGTERM) == 0
     assert repeated(outcomes) == {}
@@ -123,12 +130,13 @@ def test_missing_topics_are_a_start_up_error(connection: Connection, group: str)
     assert "rasad topics declare" in running.lines[-1]
 
 
-def test_a_broker_that_goes_away_ends_the_worker_after_the_limit() -> None:
+@both_drivers
+def test_a_broker_that_goes_away_ends_the_worker_after_the_limit(exactly_once: bool) -> None:
     topics = unique_topics(1)
     with broker.embedded() as own:
         connection = Connection(bootstrap_servers=(own.bootstrap,))
         topics_module.declare(connection, topics_module.specs(topics))
-        with worker(connection, topics, "watched", broker_wait_s=4) as running:
+        with worker(connection, topics, "watched", broker_wait_s=4, exactly_once=exactly_once) as running:
             running.wait_for_line("worker ready")
             broker.stop(own.directory)
             running.wait_for_line("waiting for the broker")

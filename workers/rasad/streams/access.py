@@ -54,13 +54,27 @@ def _named(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def require_group(connection: Connection, group: str) -> None:
-    """Raise AccessRefused where this client may not work in a consumer group: Faust would wait for it without end."""
+def require_group(connection: Connection, group: str, assignor: str) -> None:
+    """See that this client may work in a consumer group: Faust would wait without end for one that it cannot join.
+
+    Raises AccessRefused where it has no right to, DriverError where the group's members share out its partitions by
+    another assignor than the one named, as those of another driver do.
+    """
     try:
         with KafkaAdminClient(**connection.kafka_python()) as admin:
-            admin.describe_groups([group])
+            found = admin.describe_groups([group])[group]["protocol_data"]
     except GroupAuthorizationFailedError as error:
         raise AccessRefused(refusal(error)) from error
+    if found not in ("", assignor):
+        raise DriverError(other_driver(group))
+
+
+def other_driver(group: str) -> str:
+    """What is wrong where members of two drivers meet in one group."""
+    return (
+        f"group {group} has members of the other kind, some with --exactly-once and some without: stop them all before "
+        "the first of another kind starts, or take a group of its own with --group"
+    )
 
 
 def greet(connection: Connection) -> None:

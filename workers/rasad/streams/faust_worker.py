@@ -41,6 +41,8 @@ log = structlog.get_logger(__name__)
 
 COMMIT_INTERVAL_S: Final = 1.0
 """What was finished since the last commit is done again after a crash."""
+ASSIGNOR: Final = "roundrobin"
+"""How Faust's workers share out the partitions of their group, where it has no tables."""
 REQUEST_TIMEOUT_S: Final = 30.0
 """How long the client library itself retries an output before it gives it back."""
 _WATCH_EVERY_S: Final = 2.0
@@ -72,7 +74,7 @@ class FaustWorker:
         with serving(health, self.worker):
             wait_for_broker(self.connection, self.worker.broker_wait_s)
             topics_module.require(self.connection, topics_module.worker_topics(self.topics))
-            require_group(self.connection, self.worker.group_id)
+            require_group(self.connection, self.worker.group_id, ASSIGNOR)
             limit_repeats("aiokafka")
             with ThreadPoolExecutor(max_workers=1, thread_name_prefix="enrich") as executor:
                 asyncio.run(_Session(self, enrich, executor, health).work())

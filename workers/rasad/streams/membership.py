@@ -30,6 +30,8 @@ from rasad.streams.topics import RAW_BYTES
 
 log = structlog.get_logger(__name__)
 
+ASSIGNOR: Final = "cooperative-sticky"
+"""How the members of such a group share out its partitions."""
 MAX_POLL_INTERVAL_MS: Final = 60_000
 """Also how long a rebalance waits for this member (KIP-62). A thread that polls several times a second and has not for
 so long is stuck, and its partitions are better off elsewhere."""

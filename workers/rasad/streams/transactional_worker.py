@@ -48,12 +48,12 @@ from rasad import metrics
 from rasad.messages import Outcome, Record
 from rasad.settings import TopicSettings, WorkerSettings
 from rasad.streams import topics as topics_module
-from rasad.streams.access import AccessRefused, is_refusal, refusal, require_group
+from rasad.streams.access import AccessRefused, is_refusal, other_driver, refusal, require_group
 from rasad.streams.connection import BrokerUnavailable, BrokerWatch, Connection, wait_for_broker
 from rasad.streams.driver import DriverError, Enrich, Ready, no_one
 from rasad.streams.health import Health, serving
 from rasad.streams.log_limits import limit_repeats
-from rasad.streams.membership import Membership, Taken, committing
+from rasad.streams.membership import ASSIGNOR, Membership, Taken, committing
 from rasad.streams.publication import REASON_HEADER, Publication, verified
 from rasad.streams.transactions import Aborted, Fenced, Output, Transactions, fitting, largest_messages
 
@@ -113,7 +113,7 @@ class TransactionalWorker:
         """Work until told to stop; False where the batch in hand was not finished in time."""
         wait_for_broker(self.connection, self.worker.broker_wait_s)
         topics_module.require(self.connection, topics_module.worker_topics(self.topics))
-        require_group(self.connection, self.worker.group_id)
+        require_group(self.connection, self.worker.group_id, ASSIGNOR)
         limit_repeats("kafka")
         with (
             BrokerWatch(self.connection, self.worker.broker_wait_s) as watch,
@@ -428,10 +428,7 @@ def _as_driver_error(error: Exception, worker: WorkerSettings) -> Exception:
             "lost nothing: give each process a worker.instance_id of its own"
         )
     if isinstance(error, InconsistentGroupProtocolError):
-        return DriverError(
-            f"group {worker.group_id} has members of the other driver: stop every worker without --exactly-once before "
-            "one with it starts, or give it a group of its own"
-        )
+        return DriverError(other_driver(worker.group_id))
     if isinstance(error, DriverError | BrokerUnavailable):
         return error
     if is_refusal(error):
