@@ -9,18 +9,19 @@ from kafka import KafkaProducer
 from rasad.messages import EnrichedEvent, Record
 from rasad.settings import TopicSettings
 from rasad.streams.connection import Connection
-from rasad.streams.driver import Enrich
 from rasad.streams.publication import publications
 from tests.kafka.plain_enrichment import enrich
 
 
 def send(
-    producer: KafkaProducer, topics: TopicSettings, records: Sequence[Record], enrichment: Enrich = enrich
+    producer: KafkaProducer, topics: TopicSettings, records: Sequence[Record], *, timestamp_ms: int | None = None
 ) -> None:
     """Write every output of the records, without waiting for the cluster."""
-    for outcome, record in zip(enrichment(records), records, strict=True):
+    for outcome, record in zip(enrich(records), records, strict=True):
         for each in publications(outcome, record, topics):
-            producer.send(each.topic, key=each.key, value=each.value, headers=list(each.headers))
+            producer.send(
+                each.topic, key=each.key, value=each.value, headers=list(each.headers), timestamp_ms=timestamp_ms
+            )
 
 
 def publish(connection: Connection, topics: TopicSettings, values: Iterable[bytes]) -> list[str]:

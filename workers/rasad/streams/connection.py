@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 import threading
 import time
@@ -9,7 +10,6 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
-import structlog
 import tenacity
 from faust.auth import OAuthCredentials, SASLCredentials, SSLCredentials
 from kafka import KafkaAdminClient
@@ -20,7 +20,8 @@ from rasad.streams.access import AccessRefused, greet, refusal
 from rasad.streams.credentials import AsyncToken, TokenProvider, TokenSource, password, token_source
 from rasad.streams.driver import DriverError
 
-log = structlog.get_logger(__name__)
+# Of the standard library: these lines are also heard in the processes of subscribers, who may not use structlog.
+log = logging.getLogger(__name__)
 
 DEFAULT_PORT: Final = 9092
 WAIT_LIMIT_S: Final = 60.0
@@ -182,7 +183,8 @@ def wait_for_broker(connection: Connection, limit_s: float = WAIT_LIMIT_S) -> No
     def say_waiting(state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         pause = state.next_action.sleep if state.next_action else 0.0
-        log.warning("waiting for the broker", bootstrap_servers=servers, error=str(error), retry_in_s=round(pause, 1))
+        told = {"bootstrap_servers": servers, "error": str(error), "retry_in_s": round(pause, 1)}
+        log.warning("waiting for the broker", extra=told)
 
     attempts = tenacity.Retrying(
         wait=tenacity.wait_exponential(multiplier=0.25, max=_LONGEST_PAUSE_S),
@@ -231,6 +233,11 @@ class BrokerWatch:
         """Whether the cluster answered when it was last asked."""
         return self._silent_since is None
 
+    @property
+    def answered(self) -> bool:
+        """Whether the cluster answered when it was last asked."""
+        return self._silent_since is None
+
     def check(self) -> None:
         """Log a line while no broker answers, ever more seldom. Raises BrokerUnavailable once the limit is over."""
         since = self._silent_since
@@ -241,7 +248,8 @@ class BrokerWatch:
         if silent >= self._limit_s:
             raise unanswered(self._connection, self._limit_s)
         if silent >= self._next_line:
-            log.warning("waiting for the broker", silent_s=round(silent, 1), limit_s=self._limit_s)
+            told = {"silent_s": round(silent, 1), "limit_s": self._limit_s}
+            log.warning("waiting for the broker", extra=told)
             self._next_line = max(silent * 2, _WATCH_EVERY_S)
 
     def _watch(self) -> None:

@@ -18,19 +18,22 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Generic, Literal, Self, TypedDict, TypeVar, Unpack, overload
 
+from kafka.errors import KafkaError
+
 from rasad import broker
 from rasad.messages import DeadLetter, EnrichedEvent, EntityRecord, Record, StanceRecord
 from rasad.settings import Settings, load
+from rasad.streams.aliases import ALIASED, resolve
 from rasad.streams.connection import BrokerUnavailable, Connection, wait_for_broker
 from rasad.streams.driver import DriverError
 from rasad.streams.recent_ids import RecentIds
 from rasad.streams.selection import Selection, StanceFilter
-from rasad.streams.topic_reader import Start, TopicReader
+from rasad.streams.topic_reader import LOOK_EVERY_S, Start, TopicReader
 from rasad.streams.typed_records import InvalidMessage, identity, read, type_of_topic
 
 log = logging.getLogger(__name__)
@@ -59,12 +62,24 @@ class Received(Generic[Message]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Step(Generic[Message]):
+    """What asking for the next message came to: one given, or none in time, or none to come any more."""
+
+    given: Received[Message] | None = None
+    ended: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan(Generic[Message]):
-    """What a subscription reads and how; see `subscribe` for each."""
+    """What a subscription reads and how: see `subscribe`.
+
+    Times are in seconds; `look_every_s` is how often the cluster is asked whether the topic has grown or was cut over.
+    """
 
     connection: Connection
     topic: str
     message: type[Message]
+    aliases: str | None = None
     group: str | None = None
     start: Start = "beginning"
     until: Until | None = None
@@ -74,6 +89,7 @@ class Plan(Generic[Message]):
     on_invalid: OnInvalid | None = None
     session_timeout_s: float = 6.0
     patience_s: float = 60.0
+    look_every_s: float = LOOK_EVERY_S
 
 
 class Subscription(Generic[Message]):
@@ -84,35 +100,26 @@ class Subscription(Generic[Message]):
     """
 
     def __init__(self, plan: Plan[Message]) -> None:
-        self._plan = plan
+        self.plan = plan
         self._reader: TopicReader | None = None
         self._in_hand: Record | None = None
         self._finished: dict[int, int] = {}
         self._committed: dict[int, int] = {}
         self._seen: dict[int, RecentIds] = {}
         self._commit_at = 0.0
+        self._topic = plan.topic
+        self._next_topic: str | None = None
+        self._look_at = 0.0
+        self._owed = False
         self._aside: AsyncSubscription[Message] | None = None
 
     def open(self) -> Self:
         """Settle where to start, and join the group. Raises BrokerUnavailable or DriverError. May be repeated."""
         if self._reader is None:
-            plan = self._plan
-            wait_for_broker(plan.connection, plan.patience_s)
-            reader = TopicReader(
-                plan.connection,
-                plan.topic,
-                start=plan.start,
-                group=plan.group,
-                session_timeout_s=plan.session_timeout_s,
-                patience_s=plan.patience_s,
-                on_revoked=self._forget,
-            )
-            try:
-                reader.stop_at(plan.until)
-            except BaseException:
-                reader.close()
-                raise
-            self._reader = reader
+            wait_for_broker(self.plan.connection, self.plan.patience_s)
+            self._topic = self._led_to()
+            self._reader = self._reader_of(self._topic, self.plan.start)
+            self._look_at = time.monotonic() + self.plan.look_every_s
             self._commit_at = time.monotonic() + AUTO_COMMIT_EVERY_S
         return self
 
@@ -122,7 +129,7 @@ class Subscription(Generic[Message]):
         if reader is None:
             return
         try:
-            if self._plan.auto_commit:
+            if self.plan.auto_commit:
                 self._commit(reader, with_hand=False)
         except (BrokerUnavailable, DriverError) as error:
             log.warning("not committed on the way out; it will be given again", extra={"error": str(error)})
@@ -151,39 +158,44 @@ class Subscription(Generic[Message]):
         opened_here = self._reader is None
         self.open()
         try:
-            while not self.finished:
-                if (given := self.advance()) is not None:
-                    yield given
+            while not (step := self.step()).ended:
+                if step.given is not None:
+                    yield step.given
         finally:
             if opened_here:
                 self.close()
 
-    def advance(self, wait_s: float = _WAIT_S) -> Received[Message] | None:
-        """The next message, or None where none comes within some `wait_s` seconds; the one before is now finished."""
+    def step(self, wait_s: float = _WAIT_S) -> Step[Message]:
+        """Ask for the next message, so that the one before is finished; wait some `wait_s` seconds at most."""
         reader = self._opened()
         if self._in_hand is not None:
             self._finish(self._in_hand)
             self._in_hand = None
-        if self._plan.auto_commit and time.monotonic() >= self._commit_at:
+        if self.plan.until is not None and reader.finished:
+            return Step(ended=True)
+        if self.plan.aliases is not None and self.plan.until is None:
+            reader = self._follow(reader)
+        if self.plan.auto_commit and time.monotonic() >= self._commit_at:
             self._commit(reader, with_hand=False)
         record = reader.read(wait_s)
         if record is None:
-            return None
+            return Step()
         given = self._accepted(reader, record)
         if given is None:
             self._finish(record)
         else:
             self._in_hand = record
-        return given
+            self._owed = True
+        return Step(given=given)
 
     @property
-    def finished(self) -> bool:
-        """Whether everything before `until` was given."""
-        return self._opened().finished
+    def topic(self) -> str:
+        """The topic that is read: the one asked for, or the one that stands in for it after `rasad replay cutover`."""
+        return self._topic
 
     @property
     def offsets(self) -> dict[int, int]:
-        """The next offset by partition, after the message in the caller's hands: a `start` that goes on from here."""
+        """The next offset by partition of `topic`, after the message in the caller's hands: a `start` to go on from."""
         return self.offsets_given(with_hand=True)
 
     def commit(self) -> None:
@@ -197,15 +209,11 @@ class Subscription(Generic[Message]):
 
     def offsets_given(self, *, with_hand: bool) -> dict[int, int]:
         """As `offsets`; without `with_hand`, before the message that was taken last."""
-        reader, hand = self._opened(), self._in_hand
-        positions = {partition: reader.position(partition) for partition in sorted(reader.assigned)}
-        if hand is not None and hand.partition in positions and not with_hand:
-            positions[hand.partition] = hand.offset
-        return {partition: offset for partition, offset in positions.items() if offset is not None}
+        return self._positions(self._opened(), with_hand=with_hand)
 
     def commit_given(self, *, with_hand: bool) -> None:
         """As `commit`; without `with_hand`, the message that was taken last is not committed."""
-        if self._plan.group is None:
+        if self.plan.group is None:
             raise DriverError("a commit needs a group: pass group=, or keep `offsets` and start from them")
         self._commit(self._opened(), with_hand=with_hand)
 
@@ -225,6 +233,62 @@ class Subscription(Generic[Message]):
             async for message in events:
                 yield message
 
+    def _led_to(self) -> str:
+        """Where the plan's topic leads today. Raises DriverError where the cluster does not say."""
+        plan = self.plan
+        if plan.aliases is None or isinstance(plan.start, Mapping):  # offsets are those of this very topic
+            return plan.topic
+        try:
+            return resolve(plan.connection, plan.topic, plan.aliases)
+        except KafkaError as error:
+            raise DriverError(f"Kafka does not say where {plan.topic} leads ({error!r}); try again") from error
+
+    def _reader_of(self, topic: str, start: Start) -> TopicReader:
+        plan = self.plan
+        reader = TopicReader(
+            plan.connection,
+            topic,
+            start=start,
+            group=plan.group,
+            session_timeout_s=plan.session_timeout_s,
+            patience_s=plan.patience_s,
+            look_every_s=plan.look_every_s,
+            on_revoked=self._forget,
+        )
+        try:
+            reader.stop_at(plan.until)
+        except BaseException:
+            reader.close()
+            raise
+        return reader
+
+    def _follow(self, reader: TopicReader) -> TopicReader:
+        """The reader to go on with: another topic's once the plan's has been cut over and nothing is left behind.
+
+        See `rasad.streams.aliases`. What is left on the old topic is read first, and committed where the caller does.
+        """
+        if self._next_topic is None and reader.answered and time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + self.plan.look_every_s
+            try:
+                led_to = self._led_to()
+            except (BrokerUnavailable, DriverError) as error:
+                log.warning("not known whether the topic was cut over", extra={"error": str(error)})
+                return reader
+            if led_to != self._topic:
+                self._next_topic = led_to
+                reader.stop_at("end")
+        if self._next_topic is None or not reader.finished or (self._owed and self.plan.group is not None):
+            return reader
+        log.warning("the topic was cut over; going on there", extra={"topic": self._topic, "to": self._next_topic})
+        self.close()
+        self._forget(frozenset(self._finished.keys() | self._seen.keys()))
+        self._topic, self._next_topic = self._next_topic, None
+        at_end = self.plan.start == "end" or isinstance(self.plan.start, int)
+        # What the replay wrote before the cutover is not new; what has gone there since the last look is.
+        start = timedelta(seconds=2 * self.plan.look_every_s) if at_end else self.plan.start
+        self._reader = self._reader_of(self._topic, start)
+        return self._reader
+
     def _opened(self) -> TopicReader:
         if self._reader is None:
             raise DriverError("the subscription is closed: use it within its `with` block")
@@ -235,7 +299,7 @@ class Subscription(Generic[Message]):
 
     def _accepted(self, reader: TopicReader, record: Record) -> Received[Message] | None:
         """The message in a record, where it is wanted and new."""
-        plan = self._plan
+        plan = self.plan
         try:
             message = read(plan.message, record)
         except InvalidMessage as error:
@@ -255,21 +319,29 @@ class Subscription(Generic[Message]):
         return Received(message=message, record=record)
 
     def _seen_in(self, partition: int) -> RecentIds:
-        return self._seen.setdefault(partition, RecentIds(self._plan.remembered))
+        return self._seen.setdefault(partition, RecentIds(self.plan.remembered))
+
+    def _positions(self, reader: TopicReader, *, with_hand: bool) -> dict[int, int]:
+        hand = self._in_hand
+        positions = {partition: reader.position(partition) for partition in sorted(reader.assigned)}
+        if hand is not None and hand.partition in positions and not with_hand:
+            positions[hand.partition] = hand.offset
+        return {partition: offset for partition, offset in positions.items() if offset is not None}
 
     def _commit(self, reader: TopicReader, *, with_hand: bool) -> None:
         """Commit what is new of the partitions that are still ours and of which something is finished."""
         self._commit_at = time.monotonic() + AUTO_COMMIT_EVERY_S
         # Positions lie after the last record and what is no record, such as the markers of transactions.
-        positions = self.offsets_given(with_hand=with_hand)
+        positions = self._positions(reader, with_hand=with_hand)
         touched = self._finished.keys() | ({self._in_hand.partition} if self._in_hand and with_hand else set())
         new = {
             partition: offset
             for partition, offset in positions.items()
             if partition in touched and self._committed.get(partition) != offset
         }
-        if new and reader.commit(new):
+        if not new or reader.commit(new):
             self._committed |= new
+            self._owed = self._in_hand is not None and not with_hand
 
     def _forget(self, partitions: frozenset[int]) -> dict[int, int]:
         """Drop all that is known of partitions that go; gives what to commit of them. On the consumer's thread."""
@@ -277,7 +349,7 @@ class Subscription(Generic[Message]):
         for partition in partitions:
             self._seen.pop(partition, None)
             self._committed.pop(partition, None)
-        return gone if self._plan.auto_commit else {}
+        return gone if self.plan.auto_commit else {}
 
 
 class AsyncSubscription(Generic[Message]):
@@ -291,7 +363,7 @@ class AsyncSubscription(Generic[Message]):
         self._subscription = subscription
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rasad-subscriber")
         # What was asked of the thread and not yet given to anyone: it outlives the cancelling of who asked.
-        self._reading: asyncio.Future[_Step[Message]] | None = None
+        self._reading: asyncio.Future[Step[Message]] | None = None
 
     async def open(self) -> Self:
         """As `Subscription.open`."""
@@ -322,7 +394,7 @@ class AsyncSubscription(Generic[Message]):
         """As `Subscription.received`."""
         while True:
             if self._reading is None:
-                self._reading = self._run(self._step)
+                self._reading = self._run(self._subscription.step)
             try:
                 step = await asyncio.shield(self._reading)
             except Exception:
@@ -344,19 +416,6 @@ class AsyncSubscription(Generic[Message]):
 
     def _run(self, call: Callable[[], Result]) -> asyncio.Future[Result]:
         return asyncio.get_running_loop().run_in_executor(self._thread, call)
-
-    def _step(self) -> _Step[Message]:
-        if self._subscription.finished:
-            return _Step(ended=True)
-        return _Step(given=self._subscription.advance())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Step(Generic[Message]):
-    """What one wait of the thread came to."""
-
-    ended: bool = False
-    given: Received[Message] | None = None
 
 
 class Options(TypedDict, total=False):
@@ -428,10 +487,12 @@ def subscribe(
     `rasad.messages.Record` means records as they are.
     `settings`, `bootstrap_servers` ("host:port,..."): the cluster; by default those of the `rasad` command, from the
     same file and environment (`rasad.settings.load`), or the broker of `rasad broker start`.
+    After `rasad replay cutover` its name leads to the replay's topic, also while it is being read.
     `group`: a consumer group, whose members share the partitions and whose committed offsets are where it goes on.
     Without one the caller keeps `subscription.offsets` and starts from them.
     `start`: where to begin in partitions that the group has committed nothing of: "beginning", "end", a number of
-    records before the end, a datetime (with its zone), a timedelta back, or {partition: offset}.
+    records before the end, a datetime (with its zone), a timedelta back, or
+    {partition: offset}, which are offsets of the very topic that is named.
     `until`: where to end, settled on opening: "end", a datetime or {partition: offset}; by default never.
     `types`, `entities`, `sources`, `stances`, `claims`: one value or several of what a message must hold, see
     `rasad.streams.selection.Selection`; a stance is written "kind:label", "kind" or "label".
@@ -460,6 +521,7 @@ def subscribe(
             connection=Connection.of(loaded.kafka, embedded.bootstrap if embedded else None),
             topic=name,
             message=type_,
+            aliases=loaded.topics.aliases if name in {getattr(loaded.topics, key) for key in ALIASED} else None,
             group=group,
             start=start,
             until=until,

@@ -30,6 +30,7 @@ from kafka.errors import (
 from kafka.structs import OffsetAndMetadata
 
 from rasad.messages import Record
+from rasad.streams.access import refusal
 from rasad.streams.connection import WAIT_LIMIT_S, BrokerUnavailable, BrokerWatch, Connection
 from rasad.streams.driver import DriverError
 
@@ -43,8 +44,10 @@ long ago, or an offset by partition. A partition that has no offset there starts
 Revoked = Callable[[frozenset[int]], Mapping[int, int]]
 """Told which partitions go; gives the offsets to commit for them before their next owner starts."""
 
-_LOOK_EVERY_S: Final = 5.0
-"""How often a topic is looked at for new partitions."""
+LOOK_EVERY_S: Final = 30.0
+"""How often the cluster is asked whether a topic has grown."""
+_NOTICE_EVERY_S: Final = 1.0
+"""How often the answer is looked at."""
 _RECONNECT_WITHIN_MS: Final = 2_000
 _CLOSE_WITHIN_MS: Final = 5_000
 _OVERTAKEN: Final = (CommitFailedError, RebalanceInProgressError, IllegalGenerationError, UnknownMemberIdError)
@@ -116,6 +119,7 @@ class TopicReader:
     whatever comes after it is given to someone. Without a group all partitions are read, new ones too.
 
     A cluster that does not answer is waited for: up to `patience_s` seconds, with a line in the log now and then.
+    Every `look_every_s` seconds it is asked whether the topic has grown.
     Raises DriverError where there is no such topic.
     """
 
@@ -128,6 +132,7 @@ class TopicReader:
         group: str | None = None,
         session_timeout_s: float = 6.0,
         patience_s: float = WAIT_LIMIT_S,
+        look_every_s: float = LOOK_EVERY_S,
         on_revoked: Revoked = lambda _partitions: {},
     ) -> None:
         self._topic = topic
@@ -135,10 +140,11 @@ class TopicReader:
         self._patience_s = patience_s
         self._servers = ",".join(connection.bootstrap_servers)
         self._ends: Mapping[int, int] | None = None
-        self._look_at = time.monotonic() + _LOOK_EVERY_S
+        self._uncommitted: dict[int, int] = {}
+        self._look_at = time.monotonic() + _NOTICE_EVERY_S
         with ExitStack() as opened:
             self._watch = opened.enter_context(BrokerWatch(connection, patience_s))
-            self._consumer = _consumer(connection, group, session_timeout_s)
+            self._consumer = _consumer(connection, group, session_timeout_s, look_every_s)
             opened.callback(self._consumer.close, autocommit=False, timeout_ms=_CLOSE_WITHIN_MS)
             self._partitions = partitions_of(self._consumer, topic)
             self._starts = offsets_at(self._consumer, self._partitions, start)
@@ -167,6 +173,8 @@ class TopicReader:
 
         Raises BrokerUnavailable where the cluster is away for longer than the patience, DriverError where it refuses.
         """
+        if self._uncommitted:
+            self._commit_starts()
         try:
             polled = self._consumer.poll(timeout_ms=round(wait_s * 1000), max_records=1)
         except NoOffsetForPartitionError as error:
@@ -181,7 +189,7 @@ class TopicReader:
         except RetriableError:
             polled = {}
         except KafkaError as error:
-            raise DriverError(f"Kafka at {self._servers} does not let {self._topic} be read: {error!r}") from error
+            raise DriverError(f"{self._topic} cannot be read at {self._servers}: {refusal(error)}") from error
         self._follow_growth()
         if not polled:
             self._watch.check()
@@ -202,6 +210,11 @@ class TopicReader:
         self._consumer.pause(partition)
         self._consumer.seek(partition, message.offset)
         return False
+
+    @property
+    def answered(self) -> bool:
+        """Whether the cluster answered when it was last asked, some seconds ago at most."""
+        return self._watch.answered
 
     def stop_at(self, until: Start | None) -> None:
         """From now on, give no record that lies at or after `until` as it is now; None takes that back."""
@@ -251,16 +264,22 @@ class TopicReader:
                 f"no answer from Kafka at {self._servers} to a commit within {self._patience_s:.0f} s ({error!r})"
             ) from error
         except KafkaError as error:
-            raise DriverError(f"Kafka at {self._servers} refuses a commit of {self._group}: {error!r}") from error
+            raise DriverError(f"{self._group} cannot commit at {self._servers}: {refusal(error)}") from error
         return True
 
     def _start(self, partitions: Iterable[TopicPartition]) -> None:
         """Start partitions that the group has no offset of."""
-        # One that the topic did not have yet on construction has nothing that came before.
-        starts = {each.partition: self._starts.get(each.partition, 0) for each in partitions}
-        for partition, offset in starts.items():
-            self.seek(partition, offset)
-        self.commit(starts)
+        for each in partitions:
+            # One that the topic did not have yet on construction has nothing that came before.
+            offset = self._starts.get(each.partition, 0)
+            self._consumer.seek(each, offset)
+            self._uncommitted[each.partition] = offset
+
+    def _commit_starts(self) -> None:
+        """Commit where partitions were started, as soon as no rebalance is in the way, of those that are ours still."""
+        mine = {partition: offset for partition, offset in self._uncommitted.items() if partition in self.assigned}
+        if not mine or self.commit(mine):
+            self._uncommitted.clear()
 
     def _skip_removed(self, partitions: Mapping[TopicPartition, int]) -> None:
         """Go on at the first record that retention has left."""
@@ -287,7 +306,7 @@ class TopicReader:
         """Take in new partitions from their beginning; in a group, Kafka hands them out."""
         if time.monotonic() < self._look_at:
             return
-        self._look_at = time.monotonic() + _LOOK_EVERY_S
+        self._look_at = time.monotonic() + _NOTICE_EVERY_S
         known = {each.partition for each in self._partitions}
         new = sorted(set(self._consumer.partitions_for_topic(self._topic)) - known)
         if not new:
@@ -299,7 +318,9 @@ class TopicReader:
                 self.seek(number, 0)
 
 
-def _consumer(connection: Connection, group: str | None, session_timeout_s: float) -> KafkaConsumer:
+def _consumer(
+    connection: Connection, group: str | None, session_timeout_s: float, look_every_s: float
+) -> KafkaConsumer:
     session_ms = round(session_timeout_s * 1000)
     return KafkaConsumer(
         **connection.kafka_python(),
@@ -313,6 +334,7 @@ def _consumer(connection: Connection, group: str | None, session_timeout_s: floa
         session_timeout_ms=session_ms,
         heartbeat_interval_ms=session_ms // 3,
         reconnect_backoff_max_ms=_RECONNECT_WITHIN_MS,
+        metadata_max_age_ms=round(look_every_s * 1000),
     )
 
 
