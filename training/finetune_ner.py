@@ -2,7 +2,7 @@
 
 The run is a number of rounds; each corpus spreads its passes evenly over them. Inputs lose some pieces to `<mask>`
 and mentions swap names, so that context has to decide. Weights are averaged exponentially; dev scores choose
-between the average and the last weights. Every random choice is seeded.
+between the average and the last weights. Every random choice is seeded. A run goes on after its last whole round.
 """
 
 from __future__ import annotations
@@ -200,10 +200,12 @@ def main() -> None:
     average = copy.deepcopy(model)
     optimisation = Optimisation(model, average, lr=arguments.lr, head_lr=arguments.head_lr)
     context = autocast()
-    generator = torch.Generator().manual_seed(arguments.seed)
     log = (arguments.out / "log.jsonl").open("a")
-    steps = 0
-    for number in range(arguments.rounds):
+    checkpoint = arguments.out / "checkpoint.pt"
+    done, steps = optimisation.resume(checkpoint)
+    row: dict[str, float | str | int] = {}
+    for number in range(done, arguments.rounds):
+        generator = torch.Generator().manual_seed(arguments.seed * 1000 + number)
         made = round_windows(corpora, passes, arguments.rounds, number, tokenizer, names, arguments.swap)
         rng = np.random.default_rng([arguments.seed, number])
         batched = list(batches(made, arguments.tokens, rng))
@@ -222,7 +224,7 @@ def main() -> None:
                     loss = loss + WEIGHTS.get(name, 1.0) * summed
             recent.append(optimisation.apply(loss / sum(batch.sizes), steps))
         if number % 3 == 2 or number + 1 == arguments.rounds:
-            row: dict[str, float | str | int] = {"round": number + 1, "loss": round(float(np.mean(recent)), 4)}
+            row = {"round": number + 1, "loss": round(float(np.mean(recent)), 4)}
             for which, candidate in (("last", model), ("average", average)):
                 for layer, data_windows in dev.items():
                     with context:
@@ -233,7 +235,8 @@ def main() -> None:
             log.write(json.dumps(row) + "\n")
             log.flush()
             tqdm.write(json.dumps(row))
-    chosen = average if float(row["average/news"]) >= float(row["last/news"]) else model
+        optimisation.save(checkpoint, number + 1, steps)
+    chosen = average if float(row.get("average/news", 0)) >= float(row.get("last/news", 0)) else model
     chosen.encoder.save_pretrained(arguments.out)
     save_heads(chosen.heads, layers, arguments.out)
     (arguments.out / "tokenizer.json").write_bytes((arguments.encoder / "tokenizer.json").read_bytes())

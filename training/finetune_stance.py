@@ -266,10 +266,11 @@ def main() -> None:
     average = copy.deepcopy(model)
     optimisation = Optimisation(model, average, lr=arguments.lr, head_lr=arguments.head_lr)
     context = autocast()
-    generator = torch.Generator().manual_seed(arguments.seed)
     log = (arguments.out / "log.jsonl").open("a")
-    steps = 0
-    for number in range(arguments.rounds):
+    checkpoint = arguments.out / "checkpoint.pt"
+    done, steps = optimisation.resume(checkpoint)
+    for number in range(done, arguments.rounds):
+        generator = torch.Generator().manual_seed(arguments.seed * 1000 + number)
         rng = random.Random(f"{arguments.seed}/{number}")
         train["news"] = load_news(news / "train.jsonl", encoder, rng, 2)
         chosen: list[Pair] = []
@@ -305,6 +306,7 @@ def main() -> None:
         tqdm.write(json.dumps(row))
         better = sum(row[f"average/{c}"][1] for c in DECIDING) >= sum(row[f"last/{c}"][1] for c in DECIDING)
         save(average if better else model, arguments.encoder, arguments.out)
+        optimisation.save(checkpoint, number + 1, steps)
 
 
 if __name__ == "__main__":

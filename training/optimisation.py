@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -63,6 +64,33 @@ class Optimisation:
             [{"params": encoder, "lr": lr, "peak": lr}, {"params": own, "lr": head_lr, "peak": head_lr}],
             weight_decay=0.01,
         )
+
+    def save(self, path: Path, rounds: int, steps: int) -> None:
+        """Write all that the run needs to go on after `rounds` rounds of `steps` steps in all."""
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "step": self.step,
+            "steps": steps,
+            "rounds": rounds,
+            "random": torch.get_rng_state(),
+        }
+        unfinished = path.with_suffix(".part")
+        torch.save(state, unfinished)
+        unfinished.replace(path)
+
+    def resume(self, path: Path) -> tuple[int, int]:
+        """Take up what `save` wrote, where there is such a file; the rounds done, and the steps in all (0 if new)."""
+        if not path.exists():
+            return 0, 0
+        state = torch.load(path, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.step = state["step"]
+        torch.set_rng_state(state["random"])
+        return state["rounds"], state["steps"]
 
     def apply(self, loss: Tensor, steps: int) -> float:
         """One step of `steps` in all down the gradient of `loss`; gives its value."""
