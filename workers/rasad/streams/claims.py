@@ -27,7 +27,7 @@ from rasad.streams.connection import BrokerUnavailable, Connection
 from rasad.streams.driver import DriverError
 from rasad.streams.files import records
 from rasad.streams.tailing import Tail
-from rasad.streams.topic_reader import TopicReader
+from rasad.streams.topic_reader import Start, TopicReader
 from rasad.streams.topics import require
 from rasad.text.script import language
 
@@ -253,19 +253,20 @@ class ClaimWatch:
 
     def _follow(self) -> None:
         """Read the topic until told to stop, from its beginning again after each fault."""
-        pause_s = _SHORTEST_PAUSE_S
+        pause_s, refused = _SHORTEST_PAUSE_S, ""
         while not self._stopping.is_set():
             begun = time.monotonic()
             try:
-                with TopicReader(
-                    self._connection, self._topic, start="beginning", patience_s=self._patience_s
-                ) as reader:
-                    self._catch_up(reader)
+                positions = self._catch_up()
+                # Another reader: kafka-python 3.0.12 may never fetch again from a partition that was paused at its end.
+                with self._reader(positions) as reader:
                     while not self._stopping.is_set():
                         self._take_in(reader)
             except DriverError as error:  # the topic is missing, or may not be read
                 self._settle(None)
-                log.warning("claims are not watched; trying again", error=str(error), retry_in_s=pause_s)
+                if str(error) != refused:
+                    log.warning("claims are not watched until this is mended", error=str(error))
+                refused = str(error)
             except (BrokerUnavailable, KafkaError, OSError) as error:
                 log.warning("claims cannot be followed; trying again", error=repr(error), retry_in_s=pause_s)
             else:
@@ -275,14 +276,19 @@ class ClaimWatch:
             self._stopping.wait(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
-    def _catch_up(self, reader: TopicReader) -> None:
-        """Read to the high watermark of now, then show all claims at once."""
-        reader.stop_at("end")
+    def _reader(self, start: Start) -> TopicReader:
+        return TopicReader(self._connection, self._topic, start=start, patience_s=self._patience_s)
+
+    def _catch_up(self) -> dict[int, int]:
+        """Read to the high watermark of now, then show all claims at once; gives where to go on in each partition."""
         latest: dict[str, Claim | None] = {}
-        while not (reader.finished or self._stopping.is_set()):
-            latest |= _latest(_given(reader, _FIRST_LOOK_S))
-        reader.stop_at(None)
+        with self._reader("beginning") as reader:
+            reader.stop_at("end")
+            while not (reader.finished or self._stopping.is_set()):
+                latest |= _latest(_given(reader, _FIRST_LOOK_S))
+            positions = {partition: reader.position(partition) or 0 for partition in reader.assigned}
         self._settle(ClaimIndex(claim for claim in latest.values() if claim is not None))
+        return positions
 
     def _take_in(self, reader: TopicReader) -> None:
         """Wait for changes, and show those that came together at once."""
