@@ -21,8 +21,9 @@ Format = Literal["auto", "json", "console"]
 _LIBRARIES: Final = ("faust", "mode", "kafka", "aiokafka", "asyncio")
 """Loggers that narrate every rebalance at level info: they are heard from warning up, or all at debug."""
 
-_STALLS: Final = "kafka.net.selector"
-"""kafka-python's notes on its own event loop when the machine is busy: nothing that an operator can act on."""
+_NOTES: Final = ("kafka.net.selector", "kafka.admin._groups")
+"""kafka-python's notes on its own event loop when the machine is busy, and on members of Faust's, whose metadata it
+cannot read: nothing that an operator can act on."""
 
 _WIRES: Final = ("kafka.protocol.parser", "kafka.net.connection", "aiokafka.conn")
 """Loggers that write down every request at level debug, passwords and tokens among them: never heard below info."""
@@ -54,7 +55,8 @@ def configure(level: Level = "info", format_: Format = "auto", stream: TextIO | 
         logging.getLogger(name).setLevel(
             logging.INFO if threshold <= logging.DEBUG else max(threshold, logging.WARNING)
         )
-    logging.getLogger(_STALLS).setLevel(threshold if threshold <= logging.DEBUG else logging.ERROR)
+    for name in _NOTES:
+        logging.getLogger(name).setLevel(threshold if threshold <= logging.DEBUG else logging.ERROR)
     logging.captureWarnings(capture=True)
     structlog.configure(
         processors=[

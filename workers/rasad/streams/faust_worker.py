@@ -41,8 +41,8 @@ log = structlog.get_logger(__name__)
 
 COMMIT_INTERVAL_S: Final = 1.0
 """What was finished since the last commit is done again after a crash."""
-ASSIGNOR: Final = "roundrobin"
-"""How Faust's workers share out the partitions of their group, where it has no tables."""
+ASSIGNOR: Final = "faust"
+"""How Faust's workers share out the partitions of their group."""
 REQUEST_TIMEOUT_S: Final = 30.0
 """How long the client library itself retries an output before it gives it back."""
 _WATCH_EVERY_S: Final = 2.0
