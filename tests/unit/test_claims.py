@@ -15,6 +15,8 @@ from rasad.enrich.enricher import Enricher
 from rasad.enrich.evidence import stem_counts
 from rasad.enrich.stance import Pair, StanceModel
 from rasad.enrich.stem_rarity import NUMBER, RAREST, rarity
+from rasad.evaluation.claims import gate_results
+from rasad.evaluation.stem_counts import by_rarity
 from rasad.inference.engine import Engine
 from rasad.messages import Claim, EnrichedEvent, Outcome, Record, StanceRecord, derived_id, from_bytes, to_bytes
 from rasad.settings import Settings, TopicSettings
@@ -46,6 +48,11 @@ class TestRarity:
         assert 0 < rarity("حكوم") < RAREST
         assert rarity("تعميد") == RAREST
         assert rarity("2026") == rarity("7") == NUMBER
+
+    def test_the_table_is_in_the_order_of_how_often_stems_occur(self) -> None:
+        texts = ["في البحر", "في البر سفينة", "في الجو 7", "في البحر", *["في"] * 4]
+        assert by_rarity(texts)[0] == ["في"]
+        assert by_rarity(texts)[1:4] == [[], ["بحر"], ["بر", "جو", "سفين"]]
 
 
 class TestClaimIndex:
@@ -120,6 +127,20 @@ class TestClaimIndex:
         assert {match.claim.id for match in matches[:2]} == {"campaign", "doctors"}
         assert len(matches) <= Gate().most
         assert matches == [match for match in index.matches(ARTICLE, EVERYTHING) if match in matches]
+
+    def test_what_the_gate_lets_through_is_counted_by_whose_the_claim_is(self) -> None:
+        rain = {
+            "title": "أمطار غزيرة على جنيف",
+            "body": "هطلت أمطار غزيرة.",
+            "claims": [{"text": "هطلت أمطار على جنيف"}],
+        }
+        report = {"title": TITLE, "body": BODY, "claims": [{"text": CLAIMS[0].text}, {"text": "أمطار غزيرة تهطل"}]}
+        results = gate_results([rain, report])
+        assert [result.threshold for result in results] == sorted(result.threshold for result in results)
+        assert {result.claims for result in results} == {3}
+        assert results[0].own == pytest.approx(100 * 2 / 3)
+        assert results[0].others == results[0].others_judged == pytest.approx(100 * 1 / 3)
+        assert results[0].judged == 1.5
 
     def test_the_settings_are_the_gates_own(self) -> None:
         configured = Settings().claims

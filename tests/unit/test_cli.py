@@ -86,6 +86,17 @@ def test_enrich_parts_dead_letters(tmp_path: Path) -> None:
     assert json.loads(letters.read_text())["reason"] == "not_arabic"
 
 
+def test_enrich_holds_articles_against_claims() -> None:
+    article = "seeds/13-culture-lantern-festival-denial.txt"
+    shown = rasad("enrich", article, "--claims", "seeds/claims.jsonl")
+    assert shown.exit_code == 0
+    stances = json.loads(shown.stdout)["stances"]
+    assert "seed-claim-2" in {stance["target"]["claim_id"] for stance in stances if stance["kind"] == "claim"}
+    missing = rasad("enrich", article, "--claims", "no-such-file.jsonl")
+    assert missing.exit_code == 1
+    assert "no-such-file.jsonl" in missing.output
+
+
 def test_stance_judges_pairs_and_names_bad_lines(tmp_path: Path) -> None:
     pairs = tmp_path / "pairs.jsonl"
     good = {"id": 7, "claim": "افتتح المعرض في بيروت", "title": "معرض", "body": "افتتح معرض الكتاب في بيروت اليوم."}

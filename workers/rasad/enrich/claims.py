@@ -114,13 +114,10 @@ class ClaimIndex:
     def matches(self, article: Mapping[str, int], gate: Gate) -> list[Match]:
         """The claims that `gate` lets through, the best first, equal ones by id. `article` is as in `scores`."""
         scores = self.scores(article)
+        passing = np.flatnonzero(scores >= gate.threshold)
         # Ids are in order, and a stable sort leaves equal scores so.
-        best = np.argsort(-scores, kind="stable")[: gate.most].tolist()
-        return [
-            Match(self._entries[number].claim, float(scores[number]))
-            for number in best
-            if scores[number] >= gate.threshold
-        ]
+        best = passing[np.argsort(-scores[passing], kind="stable")][: gate.most]
+        return [Match(self._entries[number].claim, float(scores[number])) for number in best.tolist()]
 
 
 _EMPTY: Final = ClaimIndex()

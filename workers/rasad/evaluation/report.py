@@ -13,9 +13,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from rasad.enrich.claims import THRESHOLD, Gate
 from rasad.enrich.enricher import Enricher
 from rasad.enrich.stance import StanceModel
 from rasad.evaluation.attribution import EntityStanceResult, QuoteResult, entity_stance_result, quote_result
+from rasad.evaluation.claims import GateResult, gate_results
 from rasad.evaluation.corpora import TaggedSentence, contiguous_blocks, read_conll, read_jsonl
 from rasad.evaluation.ner import (
     FOLDED,
@@ -119,7 +121,15 @@ class EntityStanceRow:
     result: EntityStanceResult
 
 
-Row = SpanRow | CalibrationRow | StanceRow | QuoteRow | EntityStanceRow
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimGateRow:
+    """What the gate of watched claims lets through; no model has a part in it."""
+
+    corpus: str
+    result: GateResult
+
+
+Row = SpanRow | CalibrationRow | StanceRow | QuoteRow | EntityStanceRow | ClaimGateRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -360,6 +370,9 @@ def _stance_rows(run: _Run, engines: Sequence[tuple[Graph, Engine]]) -> list[Row
         learnt = list(news_claims(train, _seeded(), 1)) if train.is_file() else []
         examples = list(news_claims(news, _seeded(), 1))
         rows += _stance_corpus(run, engines, "news dev claims", "news", examples, learnt)
+        watched = list(read_jsonl(news))[: run.limit]
+        if len(watched) > 1:
+            rows += [ClaimGateRow(corpus="news dev claims", result=each) for each in gate_results(watched)]
     for corpus, head, folder, split in _STANCE_CORPORA:
         if split == "test" and run.dev_only:
             continue
@@ -417,6 +430,7 @@ def tables(report: Report) -> list[Table]:
             [row for row in report.rows if isinstance(row, CalibrationRow)],
         ),
         *_stance_tables([row for row in report.rows if isinstance(row, StanceRow)]),
+        *_claim_gate_tables([row for row in report.rows if isinstance(row, ClaimGateRow)]),
         *_quote_tables([row for row in report.rows if isinstance(row, QuoteRow)]),
         *_entity_stance_tables([row for row in report.rows if isinstance(row, EntityStanceRow)]),
     ]
@@ -477,6 +491,34 @@ def _stance_tables(rows: Sequence[StanceRow]) -> list[Table]:
             )
         )
     return made
+
+
+def _claim_gate_tables(rows: Sequence[ClaimGateRow]) -> list[Table]:
+    if not rows:
+        return []
+    most = Gate().most
+    lines = tuple(
+        (
+            f"{row.result.threshold:.2f}{' (default)' if row.result.threshold == THRESHOLD else ''}",
+            _number(row.result.own),
+            f"{row.result.others:.2f}",
+            _number(row.result.own_judged),
+            f"{row.result.others_judged:.2f}",
+            _number(row.result.judged),
+        )
+        for row in rows
+    )
+    return [
+        Table(
+            title=f"{rows[0].corpus}: which of {rows[0].result.claims} watched claims reach the model, without a model",
+            columns=(
+                *("claims.threshold", "own claims", "others"),
+                *(f"own, best {most}", f"others, best {most}", "judged an article"),
+            ),
+            rows=lines,
+            notes=("percent of the claims written about an article, and of those about other articles",),
+        )
+    ]
 
 
 def _quote_tables(rows: Sequence[QuoteRow]) -> list[Table]:

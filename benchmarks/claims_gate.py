@@ -1,0 +1,87 @@
+"""What watched claims cost an article before any model reads it: `python -m benchmarks.claims_gate --help`."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import typer
+
+from benchmarks import articles, machine
+from benchmarks.measuring import percentile
+from benchmarks.options import DataOption, QuickOption, progress
+from benchmarks.tables import Report, figure, whole
+from rasad.enrich.claims import ClaimIndex, Gate
+from rasad.enrich.evidence import stem_counts
+from rasad.messages import Claim, RawArticle
+
+SIZES: Final = (100, 1_000, 10_000, 100_000)
+ARTICLES: Final = 200
+_SHORTEST, _LONGEST = 6, 14
+
+
+def drawn_claims(texts: Sequence[str], count: int) -> list[Claim]:
+    """Claims of 6 to 14 words that stand behind one another in a text, the same ones each time."""
+    rng = random.Random(0)
+    words = [text.split() for text in texts]
+    claims = []
+    for number in range(count):
+        source = rng.choice(words)
+        start = rng.randrange(max(len(source) - _LONGEST, 1))
+        length = rng.randint(_SHORTEST, _LONGEST)
+        claims.append(Claim(id=f"claim-{number}", text=" ".join(source[start : start + length])))
+    return claims
+
+
+def measure(report: Report, size: int, drawn: Sequence[RawArticle], sources: Sequence[str]) -> None:
+    """Build an index of `size` claims, change one of them, and hold it against every article."""
+    claims = drawn_claims(sources, size)
+    begun = time.perf_counter()
+    index = ClaimIndex(claims)
+    built = time.perf_counter()
+    changed = index.changed({claims[0].id: Claim(id=claims[0].id, text=claims[-1].text, version=2)})
+    swapped = time.perf_counter()
+    gate, everything = Gate(), Gate(most=size)
+    seconds, passing = [], []
+    for article in drawn:
+        counted = stem_counts(f"{article.title}\n{article.body}")
+        before = time.perf_counter()
+        changed.matches(counted, gate)
+        seconds.append(time.perf_counter() - before)
+        passing.append(len(changed.matches(counted, everything)))
+    report.add(
+        whole(size),
+        figure((built - begun) * 1000),
+        figure((swapped - built) * 1000),
+        figure(percentile(seconds, 0.5) * 1000),
+        figure(percentile(seconds, 0.99) * 1000),
+        figure(sum(passing) / len(passing)),
+    )
+
+
+def main(data: DataOption = None, quick: QuickOption = False) -> None:
+    """How long the gate takes over an article, by the number of claims watched; prints one table."""
+    drawn = articles.load(data, ARTICLES // 10 if quick else ARTICLES)
+    sources = [each.body for each in articles.load(data, 2_000)]
+    report = Report(
+        "Watched claims: the gate before the model",
+        ("claims", "build, ms", "change one, ms", "an article, ms: median", "p99", "passing an article"),
+        numeric=0,
+    )
+    sizes = SIZES[:3] if quick else SIZES
+    with progress("claims", len(sizes)) as done:
+        for number, size in enumerate(sizes, 1):
+            measure(report, size, drawn, sources)
+            done(number)
+    report.notes += [
+        f"{len(drawn)} articles of {articles.origin(data)}; claims are runs of {_SHORTEST} to {_LONGEST} of their words",
+        f"the {Gate().most} best of those that pass go on to the model (settings: claims.per_article)",
+        *machine.description(),
+    ]
+    report.print()
+
+
+if __name__ == "__main__":
+    typer.run(main)
