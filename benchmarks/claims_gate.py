@@ -76,7 +76,7 @@ def main(data: DataOption = None, quick: QuickOption = False) -> None:
             measure(report, size, drawn, sources)
             done(number)
     report.notes += [
-        f"{len(drawn)} articles of {articles.origin(data)}; claims are runs of {_SHORTEST} to {_LONGEST} of their words",
+        f"{len(drawn)} articles of {articles.origin(data)}; claims are {_SHORTEST} to {_LONGEST} words of theirs",
         f"the {Gate().most} best of those that pass go on to the model (settings: claims.per_article)",
         *machine.description(),
     ]

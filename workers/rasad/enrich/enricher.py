@@ -11,8 +11,9 @@ from typing import Final, get_args
 
 import structlog
 
-from rasad import __version__
-from rasad.enrich.claims import ClaimIndex, Gate, JudgedClaim, judged, no_claims
+from rasad import __version__, metrics
+from rasad.enrich.claim_stances import JudgedClaim, judged
+from rasad.enrich.claims import ClaimIndex, Gate, no_claims
 from rasad.enrich.decode import MAX_BYTES, decode
 from rasad.enrich.entities import ROUNDED, Resolution, resolve
 from rasad.enrich.entity_stances import entity_stances
@@ -149,12 +150,13 @@ class Enricher:
         """
         outcomes: list[Outcome | None] = [None] * len(records)
         articles: list[tuple[int, RawArticle]] = []
-        for index, record in enumerate(records):
-            decoded = decode(record, max_bytes=self._max_bytes, pipeline_version=self.pipeline.version)
-            if isinstance(decoded, DeadLetter):
-                outcomes[index] = decoded
-            else:
-                articles.append((index, decoded))
+        with metrics.stage("decode"):
+            for index, record in enumerate(records):
+                decoded = decode(record, max_bytes=self._max_bytes, pipeline_version=self.pipeline.version)
+                if isinstance(decoded, DeadLetter):
+                    outcomes[index] = decoded
+                else:
+                    articles.append((index, decoded))
         survived = self._surviving(articles, records, self._claims())
         for (index, _), outcome in zip(articles, survived, strict=True):
             outcomes[index] = outcome
@@ -199,7 +201,8 @@ class Enricher:
         headlines = self._headline_stances(for_stance)
         watched = judged(self._stance, self._claims() if claims is None else claims, self._gate, for_stance)
         found = [_Annotated(*each) for each in zip(read, scored, headlines, watched, strict=True)]
-        events = [self._event(article, each) for article, each in zip(articles, found, strict=True)]
+        with metrics.stage("annotate"):
+            events = [self._event(article, each) for article, each in zip(articles, found, strict=True)]
         elapsed_ms = (time.perf_counter() - started) * 1000
         tokens = sum(document.tokens for document in read) or 1
         enriched_at = datetime.now(UTC).isoformat(timespec="milliseconds")
