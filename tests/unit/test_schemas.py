@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -244,6 +245,7 @@ def test_a_released_message_cannot_go(tmp_path: Path):
     schemas.write(tmp_path)
     (tmp_path / "released" / "v1").mkdir(parents=True)
     (tmp_path / "released" / "v1" / "gone.schema.json").write_text("{}")
+    (tmp_path / "released" / "v1" / "SHA256SUMS").write_text(f"{hashlib.sha256(b'{}').hexdigest()}  gone.schema.json\n")
     assert schemas.breaks(tmp_path) == ["v1/gone.schema.json: released, and the message is gone"]
 
 

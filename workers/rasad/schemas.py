@@ -6,6 +6,7 @@ fields are only ever added, and none of those is required.
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 from collections.abc import Iterator, Mapping
@@ -42,6 +43,7 @@ RELEASED: Final = "released"
 
 _MAJOR: Final = 1
 _ENDING: Final = ".schema.json"
+_SUMS: Final = "SHA256SUMS"
 # What says nothing about which messages are valid.
 _ANNOTATIONS: Final = frozenset({"title", "description", "examples", "$id", "$schema", "$defs"})
 
@@ -237,9 +239,12 @@ def drift(folder: Path) -> list[str]:
 
 
 def breaks(folder: Path) -> list[str]:
-    """What keeps the messages of any release under `folder`/released and the current ones from being read alike."""
+    """What keeps the messages of any release under `folder`/released and the current ones from being read alike.
+
+    Schemas of a release that are not what it published are told too.
+    """
     current = documents()
-    problems = []
+    problems = [problem for release in sorted((folder / RELEASED).glob("v*")) for problem in _edited(release)]
     for path in sorted((folder / RELEASED).glob("v*/*" + _ENDING)):
         where = f"{path.parent.name}/{path.name}"
         if path.name not in current:
@@ -249,6 +254,16 @@ def breaks(folder: Path) -> list[str]:
             f"{where}: {each}" for each in incompatibilities(json.loads(path.read_bytes()), current[path.name])
         ]
     return problems
+
+
+def _edited(release: Path) -> Iterator[str]:
+    """Schemas of a release that are not what its SHA256SUMS (of `sha256sum *.json`) says, or are not named there."""
+    sums = release / _SUMS
+    noted = dict(line.split()[::-1] for line in sums.read_text().splitlines()) if sums.is_file() else {}
+    found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in release.glob("*" + _ENDING)}
+    for name in sorted(noted.keys() | found.keys()):
+        if noted.get(name) != found.get(name):
+            yield f"{release.name}/{name}: not as it was released ({_SUMS}): put it back"
 
 
 def incompatibilities(released: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
@@ -472,10 +487,12 @@ def _compared_properties(
 
 
 def _resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The schema behind a reference into `$defs`, or the schema itself."""
+    """The schema behind a reference into `$defs`, with what stands beside the reference; or the schema itself."""
     reference = schema.get("$ref")
     if not isinstance(reference, str):
         return schema
     resolved = root["$defs"][reference.removeprefix("#/$defs/")]
     assert isinstance(resolved, Mapping)
-    return resolved
+    # Since 2019-09 both hold, so that a keyword on both sides is kept under a name of its own.
+    beside = {key: value for key, value in schema.items() if key != "$ref" and key not in _ANNOTATIONS}
+    return {**resolved, **{f"{key} beside $ref" if key in resolved else key: value for key, value in beside.items()}}
