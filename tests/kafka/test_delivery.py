@@ -130,18 +130,23 @@ def test_missing_topics_are_a_start_up_error(connection: Connection, group: str)
     assert "rasad topics declare" in running.lines[-1]
 
 
-@both_drivers
-def test_a_broker_that_goes_away_ends_the_worker_after_the_limit(exactly_once: bool) -> None:
+def test_a_broker_that_goes_away_ends_workers_after_the_limit() -> None:
     topics = unique_topics(1)
     with broker.embedded() as own:
         connection = Connection(bootstrap_servers=(own.bootstrap,))
         topics_module.declare(connection, topics_module.specs(topics))
-        with worker(connection, topics, "watched", broker_wait_s=4, exactly_once=exactly_once) as running:
-            running.wait_for_line("worker ready")
+        with (
+            worker(connection, topics, "watched", broker_wait_s=4) as first,
+            worker(connection, topics, "exactly", broker_wait_s=4, exactly_once=True) as second,
+        ):
+            for running in (first, second):
+                running.wait_for_line("worker ready")
             broker.stop(own.directory)
-            running.wait_for_line("waiting for the broker")
-            assert running.exit_status(40) == 1
-    assert f"no answer from Kafka at {own.bootstrap}" in running.lines[-1]
+            for running in (first, second):
+                running.wait_for_line("waiting for the broker")
+                assert running.exit_status(40) == 1
+    for running in (first, second):
+        assert f"no answer from Kafka at {own.bootstrap}" in running.lines[-1]
 
 
 def test_no_broker_at_all_ends_the_worker_after_the_limit(group: str) -> None:

@@ -11,10 +11,13 @@ import orjson
 import pytest
 from kafka import KafkaConsumer, TopicPartition
 
+from rasad import broker
 from rasad.settings import TopicSettings
+from rasad.streams import topics as topics_module
 from rasad.streams.connection import Connection
 from rasad.streams.tailing import lag
-from tests.conftest import limit_message_bytes
+from rasad.streams.transactional_worker import TRANSACTION_TIMEOUT_S
+from tests.conftest import limit_message_bytes, unique_topics
 from tests.kafka.outcomes import Delivered, article, produce, read, repeated, wait_for, written
 from tests.kafka.processes import worker
 
@@ -60,7 +63,7 @@ def test_workers_killed_at_random_points(connection: Connection, topics: TopicSe
     values = [POISON if number % 15 == 7 else version(number) for number in numbers]
     keys = [f"article-{number // VERSIONS}".encode() for number in numbers]
     places = produce(connection, topics.raw, values, keys)
-    for _ in range(4):
+    for _ in range(3):
         with worker(
             connection, topics, group, seconds_each=0.01, exactly_once=True, instance_id="one", batch_max=8
         ) as victim:
@@ -85,6 +88,7 @@ def test_workers_killed_at_random_points(connection: Connection, topics: TopicSe
     assert all(each.behind == 0 for each in lag(connection, group, topics.raw))
 
 
+@pytest.mark.soak
 def test_a_process_that_was_taken_for_dead_cannot_write(
     connection: Connection, ordered_topics: TopicSettings, group: str
 ) -> None:
@@ -139,7 +143,27 @@ def test_outputs_of_an_aborted_transaction_are_not_visible(
     assert written(connection, ordered_topics.enriched) == written(connection, ordered_topics.entities) == []
 
 
-@pytest.mark.parametrize("exactly_once", [False, True])
+@pytest.mark.soak
+@pytest.mark.timeout(300)
+def test_a_transaction_that_outlasts_its_time_is_done_again() -> None:
+    topics = unique_topics(2)
+    with broker.embedded() as own:
+        connection = Connection(bootstrap_servers=(own.bootstrap,))
+        topics_module.declare(connection, topics_module.specs(topics))
+        places = produce(connection, topics.raw, map(article, range(1_000)))
+        with worker(connection, topics, "frozen out", exactly_once=True, batch_max=10) as running:
+            for _ in range(3):
+                running.wait_for_line("batch done")
+                own.nodes[0].pause()
+                time.sleep(TRANSACTION_TIMEOUT_S + 4)  # most of the time goes into transactions
+                own.nodes[0].resume()
+            outcomes = wait_for(connection, topics, places, timeout_s=120)
+            assert running.end(signal.SIGTERM) == 0
+        assert_exactly_once(connection, topics, outcomes)
+    assert any("the broker ends them after" in line for line in running.lines)
+
+
+@pytest.mark.parametrize("exactly_once", [pytest.param(False, marks=pytest.mark.soak), True])
 def test_the_restart_of_a_static_member_moves_no_partition(
     connection: Connection, topics: TopicSettings, group: str, exactly_once: bool
 ) -> None:

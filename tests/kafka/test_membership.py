@@ -77,6 +77,7 @@ def test_a_member_that_was_removed_holds_nothing_of_before_and_reads_it_again(
     assert [each.record.offset for each in again] == [offset for _, offset in places]
 
 
+@pytest.mark.soak
 def test_a_static_member_learns_that_its_place_was_taken(
     connection: Connection, ordered_topics: TopicSettings, group: str
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,10 @@ from rasad.cli.options import (
     settings_of,
     watching_enricher_of,
 )
+
+if TYPE_CHECKING:
+    from rasad.streams.faust_worker import FaustWorker
+    from rasad.streams.transactional_worker import TransactionalWorker
 
 
 def worker(
@@ -72,11 +76,9 @@ def worker(
     with clear_errors():
         from rasad.streams.aliases import resolved
         from rasad.streams.connection import wait_for_broker
-        from rasad.streams.faust_worker import FaustWorker
-        from rasad.streams.transactional_worker import TransactionalWorker
 
         wait_for_broker(connection, loaded.settings.worker.broker_wait_s)
-        driver = TransactionalWorker if loaded.settings.worker.exactly_once else FaustWorker
+        driver = _driver(exactly_once=loaded.settings.worker.exactly_once)
         with watching_enricher_of(loaded, connection) as enricher:
             driver(
                 connection=connection,
@@ -84,3 +86,14 @@ def worker(
                 worker=loaded.settings.worker,
                 started=STARTED,
             ).run(enricher.enrich)
+
+
+def _driver(*, exactly_once: bool) -> type[FaustWorker | TransactionalWorker]:
+    """The driver's class; the other one's client library is not imported."""
+    if exactly_once:
+        from rasad.streams.transactional_worker import TransactionalWorker
+
+        return TransactionalWorker
+    from rasad.streams.faust_worker import FaustWorker
+
+    return FaustWorker

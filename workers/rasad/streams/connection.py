@@ -8,10 +8,9 @@ import threading
 import time
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import tenacity
-from faust.auth import OAuthCredentials, SASLCredentials, SSLCredentials
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError, SaslAuthenticationFailedError
 
@@ -19,6 +18,9 @@ from rasad.settings import KafkaSettings
 from rasad.streams.access import AccessRefused, greet, refusal
 from rasad.streams.credentials import AsyncToken, TokenProvider, TokenSource, password, token_source
 from rasad.streams.driver import DriverError
+
+if TYPE_CHECKING:
+    from faust.auth import OAuthCredentials, SASLCredentials, SSLCredentials
 
 # Of the standard library: these lines are also heard in the processes of subscribers, who may not use structlog.
 log = logging.getLogger(__name__)
@@ -136,6 +138,9 @@ class Connection:
 
     def faust_credentials(self) -> SASLCredentials | OAuthCredentials | SSLCredentials | None:
         """Credentials as Faust's settings take them; none for PLAINTEXT."""
+        # Faust takes as long to import as all else that a command needs to reach Kafka, and most need no Faust.
+        from faust.auth import OAuthCredentials, SASLCredentials, SSLCredentials
+
         context = self.ssl_context() if self.encrypted else None
         if not self.authenticated:
             return SSLCredentials(context) if context else None
