@@ -63,6 +63,9 @@ def tail(
         "remembered": 0,
     }
     with clear_errors():
+        from rasad.streams.log_limits import limit_repeats
+
+        limit_repeats("kafka")  # while no broker answers, it says so ten times a second
         name = topic or loaded.settings.topics.enriched
         filtered = any((type_, entity, source, stance, claim))
         with _subscription(name, options, filtered=filtered, decoded=pretty) as subscription:

@@ -489,7 +489,8 @@ def subscribe(
     same file and environment (`rasad.settings.load`), or the broker of `rasad broker start`.
     After `rasad replay cutover` its name leads to the replay's topic, also while it is being read.
     `group`: a consumer group, whose members share the partitions and whose committed offsets are where it goes on.
-    Without one the caller keeps `subscription.offsets` and starts from them.
+    Without one the caller keeps `subscription.offsets` and starts from them. A member that asks for no message for 5
+    minutes is taken for dead, and what it has not committed goes to others.
     `start`: where to begin in partitions that the group has committed nothing of: "beginning", "end", a number of
     records before the end, a datetime (with its zone), a timedelta back, or
     {partition: offset}, which are offsets of the very topic that is named.

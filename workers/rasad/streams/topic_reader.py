@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any, Final, Literal, Self
@@ -142,7 +142,8 @@ class TopicReader:
         self._ends: Mapping[int, int] | None = None
         self._uncommitted: dict[int, int] = {}
         self._look_at = time.monotonic() + _NOTICE_EVERY_S
-        with ExitStack() as opened:
+        self._on_revoked = on_revoked
+        with _clearly(f"{topic} at {self._servers}"), ExitStack() as opened:
             self._watch = opened.enter_context(BrokerWatch(connection, patience_s))
             self._consumer = _consumer(connection, group, session_timeout_s, look_every_s)
             opened.callback(self._consumer.close, autocommit=False, timeout_ms=_CLOSE_WITHIN_MS)
@@ -153,7 +154,7 @@ class TopicReader:
                 for each in self._partitions:
                     self._consumer.seek(each, self._starts[each.partition])
             else:
-                self._consumer.subscribe([topic], listener=_Listener(self._consumer, topic, on_revoked))
+                self._consumer.subscribe([topic], listener=_Listener(self._consumer, topic, self._revoked))
             self._closing = opened.pop_all()
 
     def __enter__(self) -> Self:
@@ -173,8 +174,23 @@ class TopicReader:
 
         Raises BrokerUnavailable where the cluster is away for longer than the patience, DriverError where it refuses.
         """
-        if self._uncommitted:
-            self._commit_starts()
+        try:
+            message = self._poll(wait_s)
+        except RetriableError:
+            message = None
+        except KafkaError as error:
+            raise DriverError(f"{self._topic} at {self._servers}: {refusal(error)}") from error
+        if message is None:
+            self._watch.check()
+            return None
+        if self._ends is not None and not self._is_wanted(message, self._ends):
+            return None
+        return record_of(message)
+
+    def _poll(self, wait_s: float) -> Any:  # noqa: ANN401
+        """The next message, or None. Raises kafka.errors.KafkaError."""
+        self._follow_growth()
+        self._commit_starts()
         try:
             polled = self._consumer.poll(timeout_ms=round(wait_s * 1000), max_records=1)
         except NoOffsetForPartitionError as error:
@@ -186,18 +202,7 @@ class TopicReader:
         except LogTruncationError as error:
             self._go_back(error.divergent_offsets)
             return None
-        except RetriableError:
-            polled = {}
-        except KafkaError as error:
-            raise DriverError(f"{self._topic} cannot be read at {self._servers}: {refusal(error)}") from error
-        self._follow_growth()
-        if not polled:
-            self._watch.check()
-            return None
-        ((message,),) = polled.values()
-        if self._ends is not None and not self._is_wanted(message, self._ends):
-            return None
-        return record_of(message)
+        return next((message for messages in polled.values() for message in messages), None)
 
     def _is_wanted(self, message: Any, ends: Mapping[int, int]) -> bool:  # noqa: ANN401
         """Whether a message lies before the end that is asked for; its partition rests once it does not."""
@@ -218,7 +223,11 @@ class TopicReader:
 
     def stop_at(self, until: Start | None) -> None:
         """From now on, give no record that lies at or after `until` as it is now; None takes that back."""
-        self._ends = None if until is None else offsets_at(self._consumer, self._partitions, until)
+        if until is None or isinstance(until, Mapping):
+            self._ends = until
+        else:
+            with _clearly(f"{self._topic} at {self._servers}"):
+                self._ends = offsets_at(self._consumer, self._partitions, until)
         self._consumer.resume(*self._consumer.paused())
 
     @property
@@ -255,16 +264,13 @@ class TopicReader:
         Raises BrokerUnavailable where the cluster does not answer within the patience, DriverError where it refuses.
         """
         try:
-            self._consumer.commit(_committable(self._topic, offsets), timeout_ms=round(self._patience_s * 1000))
+            with _clearly(f"a commit of {self._group} for {self._topic} at {self._servers}"):
+                self._consumer.commit(_committable(self._topic, offsets), timeout_ms=round(self._patience_s * 1000))
         except _OVERTAKEN as error:
             log.warning("a rebalance overtook a commit; what it covered may be given again", extra=_told(error))
             return False
-        except RetriableError as error:
-            raise BrokerUnavailable(
-                f"no answer from Kafka at {self._servers} to a commit within {self._patience_s:.0f} s ({error!r})"
-            ) from error
-        except KafkaError as error:
-            raise DriverError(f"{self._group} cannot commit at {self._servers}: {refusal(error)}") from error
+        for partition in offsets:
+            self._uncommitted.pop(partition, None)
         return True
 
     def _start(self, partitions: Iterable[TopicPartition]) -> None:
@@ -276,10 +282,14 @@ class TopicReader:
             self._uncommitted[each.partition] = offset
 
     def _commit_starts(self) -> None:
-        """Commit where partitions were started, as soon as no rebalance is in the way, of those that are ours still."""
-        mine = {partition: offset for partition, offset in self._uncommitted.items() if partition in self.assigned}
-        if not mine or self.commit(mine):
-            self._uncommitted.clear()
+        """Commit where partitions were started, as soon as no rebalance is in the way."""
+        if self._uncommitted:
+            self.commit(dict(self._uncommitted))
+
+    def _revoked(self, partitions: frozenset[int]) -> Mapping[int, int]:
+        for partition in partitions:
+            self._uncommitted.pop(partition, None)
+        return self._on_revoked(partitions)
 
     def _skip_removed(self, partitions: Mapping[TopicPartition, int]) -> None:
         """Go on at the first record that retention has left."""
@@ -316,6 +326,19 @@ class TopicReader:
             self._consumer.assign(self._partitions)
             for number in new:
                 self.seek(number, 0)
+
+
+@contextmanager
+def _clearly(what: str) -> Iterator[None]:
+    """Turn the errors of Kafka that mean "not now" and "no" into ours. One of a rebalance stays as it is."""
+    try:
+        yield
+    except _OVERTAKEN:
+        raise
+    except RetriableError as error:
+        raise BrokerUnavailable(f"no answer from Kafka about {what} ({error!r}); check the brokers") from error
+    except KafkaError as error:
+        raise DriverError(f"{what}: {refusal(error)}") from error
 
 
 def _consumer(

@@ -112,8 +112,10 @@ def identity(message: object, record: Record) -> str | None:
     """What two copies of one output have in common and no other output has; None where nothing says it.
 
     That is the CloudEvents id, for an event its own id where a mirror dropped the headers, and for a dead letter the
-    place of its record and the attempt.
+    place of its record and the attempt. A record as it is has none.
     """
+    if isinstance(message, Record):
+        return None
     if isinstance(message, DeadLetter):
         original = message.record
         return f"{original.topic}:{original.partition}:{original.offset}:{message.attempt}"
