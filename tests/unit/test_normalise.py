@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rasad.text.normalise import normalise
+from rasad.text.normalise import normalise, normalised_text
 
 PIECES = st.sampled_from(list("ابتلوي ىةأإؤئیکھـ٫٬٪۱٣،؛؟.!_#\"«»“”'()-\n\t\u064b\u0651\u0670\u200f\u202b"))
 ANY = st.text(st.characters(codec=None, exclude_categories=()), max_size=60)
@@ -26,6 +26,11 @@ def test_never_inserts(text):
     assert result.offsets.shape == (len(result.text) + 1,)
     assert np.all(np.diff(result.offsets) > 0) or (not result.text and result.offsets.tolist() == [len(text)])
     assert result.offsets[-1] == len(text)
+
+
+@given(TEXTS)
+def test_the_text_alone_is_the_same(text):
+    assert normalised_text(text) == normalise(text).text
 
 
 @given(TEXTS, st.data())

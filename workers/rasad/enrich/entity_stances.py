@@ -133,11 +133,11 @@ def entity_stances(
 def _sentences(text: FieldText, names: SpanIndex[NamedSpan]) -> Iterator[list[_Word]]:
     normalised = text.tokenized.normalised.text
     words = []
-    for number, (first, end) in enumerate(text.tokenized.words.tolist()):
-        start, stop = text.input_span(number, number + 1)
+    for (first, end), (start, stop) in zip(text.tokenized.words.tolist(), text.word_spans.tolist(), strict=True):
         name = next((each for each in names.touching(start, stop) if each.start < stop and start < each.end), None)
-        words.append((text.sentence_of_word(number), _Word(search_key(normalised[first:end]), start, stop, name)))
-    for _, mine in groupby(words, key=lambda word: word[0]):
+        words.append(_Word(search_key(normalised[first:end]), start, stop, name))
+    numbered = zip(text.tokenized.sentence_of_word.tolist(), words, strict=True)
+    for _, mine in groupby(numbered, key=lambda each: each[0]):
         yield [word for _, word in mine]
 
 

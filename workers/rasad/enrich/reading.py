@@ -48,6 +48,11 @@ class FieldText:
         words = self.tokenized.words
         return self.tokenized.normalised.to_input(int(words[first_word, 0]), int(words[end_word - 1, 1]))
 
+    @property
+    def word_spans(self) -> npt.NDArray[np.int32]:
+        """Every word as a span of the field as it arrived, `[words, 2]`."""
+        return self.tokenized.normalised.offsets[self.tokenized.words]
+
     def sentence_of_word(self, word: int) -> int:
         """Index into `article.sentences`."""
         return self.first_sentence + int(self.tokenized.sentence_of_word[word])

@@ -87,11 +87,14 @@ class OnnxBackend:
         self.name = BUNDLED_GRAPH if graph is None else f"onnx {graph.name}"
         self.batch_invariant = graph is None and bundle.manifest.batch_invariant
         options = onnxruntime.SessionOptions()
-        # Left to itself ONNX Runtime counts the machine's cores and pins threads to them, allowed or not.
+        # Left to itself ONNX Runtime counts the machine's cores and pins threads to them, allowed or not; a given
+        # number it leaves to the scheduler, which knows what else runs here.
         options.intra_op_num_threads = threads or available_cores()
         # The graph is one chain: a second pool would only compete for the same cores.
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        # The token budget bounds what the arena grows to, some 60 MB for both bundles; each batch then reuses it.
+        options.enable_cpu_mem_arena = True
         # Batches differ in shape nearly every time, and a memory pattern is kept for each shape ever seen.
         options.enable_mem_pattern = False
         # Threads that spin between batches take the cores from tokenising, decoding and the broker's client.

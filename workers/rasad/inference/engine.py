@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from rasad import metrics
 from rasad.inference.backend import Backend, BackendKind, Logits, open_backend
 from rasad.inference.bundle import Bundle
 from rasad.inference.packing import pack
@@ -49,6 +50,13 @@ class Engine:
         Sequences hold their special pieces, and so do the logits. `groups` says which sequences belong together,
         one number a sequence (the article's).
         """
+        with metrics.stage("encode"):
+            return self._run(sequences, heads, groups)
+
+    def _run(
+        self, sequences: Sequence[Ints], heads: Sequence[str], groups: Sequence[int]
+    ) -> list[Mapping[str, Logits]]:
+        task = self.bundle.manifest.task
         results: list[Mapping[str, Logits]] = [{}] * len(sequences)
         for batch in self._batches([len(sequence) for sequence in sequences], groups):
             lengths = np.array([len(sequences[index]) for index in batch])
@@ -56,6 +64,8 @@ class Engine:
             ids = np.full(mask.shape, _PADDING, np.int64)
             ids[mask.astype(bool)] = np.concatenate([sequences[index] for index in batch])
             logits = self.backend.run(ids, mask, heads)
+            metrics.REAL_TOKENS.labels(task=task).inc(int(lengths.sum()))
+            metrics.PADDED_TOKENS.labels(task=task).inc(mask.size)
             for row, index in enumerate(batch):
                 results[index] = {name: _row(values, row, int(lengths[row])) for name, values in logits.items()}
         return results

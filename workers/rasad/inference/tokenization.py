@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
+from rasad import metrics
 from rasad.inference.bundle import Bundle
 from rasad.text.normalise import Normalised, normalise
 from rasad.text.sentences import split_sentences
@@ -98,12 +99,13 @@ class TextTokenizer:
 
     def tokenize(self, texts: Sequence[str]) -> list[TokenizedText]:
         """Every text, normalised, split and tokenised; Rust threads share out the texts."""
-        normalised = [normalise(text) for text in texts]
-        encodings = self._tokenizer.encode_batch([each.text for each in normalised], add_special_tokens=False)
-        return [
-            _tokenized(text, each, np.array(encoding.ids, np.int64), encoding.offsets)
-            for text, each, encoding in zip(texts, normalised, encodings, strict=True)
-        ]
+        with metrics.stage("tokenise"):
+            normalised = [normalise(text) for text in texts]
+            encodings = self._tokenizer.encode_batch([each.text for each in normalised], add_special_tokens=False)
+            return [
+                _tokenized(text, each, np.array(encoding.ids, np.int64), encoding.offsets)
+                for text, each, encoding in zip(texts, normalised, encodings, strict=True)
+            ]
 
 
 def sequence_template(tokenizer: Tokenizer) -> SequenceTemplate:

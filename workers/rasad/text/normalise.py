@@ -82,6 +82,10 @@ def _table() -> npt.NDArray[np.uint32]:
 
 
 _TABLE: Final = _table()
+_CHANGED: Final = np.flatnonzero(np.arange(len(_TABLE)) != _TABLE)
+_TRANSLATION: Final = {
+    code: new or None for code, new in zip(_CHANGED.tolist(), _TABLE[_CHANGED].tolist(), strict=True)
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,3 +114,8 @@ def normalise(text: str) -> Normalised:
     kept = np.flatnonzero(mapped)
     offsets = np.append(kept, len(codes)).astype(np.int32)
     return Normalised(mapped[kept].tobytes().decode("utf-32-le"), offsets)
+
+
+def normalised_text(text: str) -> str:
+    """The text of `normalise(text)` without the way back: a tenth of its time for a word."""
+    return text.translate(_TRANSLATION)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import unicodedata
+from functools import lru_cache
 from typing import Final
 
-from rasad.text.normalise import normalise
+from rasad.text.normalise import normalised_text
 
-# Presentation forms of several letters (ﻻ, ﷲ, ﷺ), which `normalise` leaves whole since it never inserts.
+# Presentation forms of several letters (ﻻ, ﷲ, ﷺ), which normalising leaves whole since it never inserts.
 _LIGATURES: Final = {
     code: letters
     for code in [*range(0xFB50, 0xFE00), *range(0xFE70, 0xFEFF)]
@@ -19,6 +20,8 @@ _FOLDED: Final = str.maketrans(
     | dict.fromkeys("کڪ", "ك")
     | dict.fromkeys("ھہە", "ه")
 )
+_WORD: Final = 32
+"""The longest text, in code points, whose key is kept: news repeats its words, not its sentences."""
 
 
 def search_key(text: str) -> str:
@@ -26,5 +29,12 @@ def search_key(text: str) -> str:
 
     `search_key(search_key(text)) == search_key(text)`.
     """
-    letters = normalise(text.translate(_LIGATURES)).text.translate(_FOLDED)
+    return _kept(text) if len(text) <= _WORD else _folded(text)
+
+
+def _folded(text: str) -> str:
+    letters = normalised_text(text.translate(_LIGATURES)).translate(_FOLDED)
     return " ".join(letters.casefold().split())
+
+
+_kept: Final = lru_cache(maxsize=65_536)(_folded)
