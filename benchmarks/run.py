@@ -1,0 +1,77 @@
+"""All benchmarks, one after the other, into benchmarks/RESULTS.md."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from benchmarks import articles, machine
+from benchmarks.options import DataOption, QuickOption, err
+
+PROGRAMS: Final = ("engine", "ceiling", "worker", "scale", "claims_gate")
+ROOT: Final = Path(__file__).parents[1]
+RESULTS: Final = Path(__file__).with_name("RESULTS.md")
+
+
+def main(
+    data: DataOption = None,
+    quick: QuickOption = False,
+    out: Annotated[Path, typer.Option(help="Markdown file to write.", show_default=False)] = RESULTS,
+) -> None:
+    """Run every benchmark and write their tables to one file, with the machine, its features, versions and commands.
+
+    On an idle machine with two cores it takes some 25 minutes, with --quick some 5. Leave the machine alone meanwhile:
+    what else runs there is in the figures. A program that fails is named in the file, and the exit code is 1.
+
+    Example: `python -m benchmarks.run --data ../shared/data`
+    """
+    began = time.monotonic()
+    about = machine.description()
+    sections, failed = [], []
+    for name in PROGRAMS:
+        if importlib.util.find_spec(f"benchmarks.{name}") is None:
+            continue
+        err.print(f"benchmarks.{name}", style="bold")
+        given = [*(["--data", str(data.resolve())] if data else []), *(["--quick"] if quick else [])]
+        done = subprocess.run(
+            [sys.executable, "-m", f"benchmarks.{name}", *given],
+            cwd=ROOT,
+            env={**os.environ, "COLUMNS": "200"},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        shown = " ".join([*(["--data DIR"] if data else []), *(["--quick"] if quick else [])])
+        command = f"`python -m benchmarks.{name} {shown}`".replace(" `", "`")
+        if done.returncode:
+            failed.append(name)
+            sections.append(f"## {name}\n\nfailed with exit code {done.returncode}: {command}")
+        else:
+            sections.append(f"{done.stdout.strip()}\n\n{command}")
+        err.print(f"{time.monotonic() - began:.0f} s so far", style="dim")
+    head = [
+        "# Measured",
+        "",
+        f"{datetime.now(UTC):%Y-%m-%d}, {(time.monotonic() - began) / 60:.0f} minutes, articles of "
+        f"{articles.origin(data)}" + (", --quick: too few to quote" if quick else "") + ".",
+        "",
+        *(f"- {line}" for line in about),
+        "",
+        "Rates depend on the machine; compare the ratios.",
+    ]
+    out.write_text("\n".join(head) + "\n\n" + "\n\n".join(sections) + "\n", encoding="utf-8")
+    err.print(f"{out} written", markup=False)
+    if failed:
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,193 @@
+"""Cost and memory as the backlog grows: ten times the articles must not make one of them dearer."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from kafka import KafkaConsumer
+
+from benchmarks import articles, weights
+from benchmarks.cluster import Worker, WorkerError, fresh_topics, outcome_partitions, rasad_worker, send
+from benchmarks.options import DataOption, QuickOption, err, progress
+from benchmarks.tables import Report, figure, times, whole
+from rasad.demo import cluster
+from rasad.messages import RawArticle
+from rasad.settings import TopicSettings
+from rasad.streams.connection import Connection
+
+LONGEST: Final = 600
+"""Code points of an article here: with long ones a run of thousands would take an hour."""
+LONGEST_FOR_TINY: Final = 400
+POOL: Final = 1_000
+"""Different texts; a backlog repeats them under ids of their own."""
+_LOOK_EVERY_S: Final = 0.1
+_SILENT_WITHIN_S: Final = 180.0
+_MIB: Final = 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Models:
+    """A pair of bundles, None for those bundled."""
+
+    name: str
+    ner: Path | None = None
+    stance: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drained:
+    """A backlog worked off: wall and processor seconds, and bytes of memory by how much was done, a share of 1."""
+
+    seconds: float
+    processor_s: float
+    resident: Sequence[tuple[float, int]]
+
+    def resident_at(self, share: float) -> int:
+        """Bytes when that much was done."""
+        return min(self.resident, key=lambda sample: abs(sample[0] - share))[1]
+
+
+def drain(
+    connection: Connection, models: Models, played: Sequence[RawArticle], workers: int, scratch: Path, name: str
+) -> Drained:
+    """Put a backlog on fresh topics, start workers, and watch them until there is an outcome for every article.
+
+    Several share the cores that one has to itself. The start of the processes is not counted.
+    """
+    with ExitStack() as stack:
+        topics = stack.enter_context(fresh_topics(connection))
+        send(connection, topics.raw, articles.as_records(played, "backlog"))
+        running = [
+            stack.enter_context(
+                rasad_worker(
+                    connection,
+                    topics,
+                    scratch,
+                    threads=0 if workers == 1 else 1,
+                    ner=models.ner,
+                    stance=models.stance,
+                )
+            )
+            for _ in range(workers)
+        ]
+        return _watched(connection, topics, running, len(played), name)
+
+
+def _watched(
+    connection: Connection, topics: TopicSettings, running: Sequence[Worker], wanted: int, name: str
+) -> Drained:
+    consumer = KafkaConsumer(**connection.kafka_python(), group_id=None, enable_auto_commit=False)
+    partitions = outcome_partitions(topics)
+    resident: list[tuple[float, int]] = []
+    begun, used = time.monotonic(), sum(each.seconds() for each in running)
+    before = done = sum(consumer.end_offsets(partitions).values())
+    heard = begun
+    with progress(name, wanted) as told:
+        while done < wanted:
+            time.sleep(_LOOK_EVERY_S)
+            for worker in running:
+                worker.check()
+            now = sum(consumer.end_offsets(partitions).values())
+            heard = time.monotonic() if now > done else heard
+            done = now
+            resident.append((done / wanted, sum(each.resident() for each in running)))
+            told(done)
+            if time.monotonic() - heard > _SILENT_WITHIN_S:
+                raise WorkerError(f"only {done} of {wanted} outcomes came: {running[0].last_lines()}")
+    consumer.close()
+    # What the first of several workers did while the others started is not in the time, so nor in the count.
+    scale = wanted / (wanted - before)
+    return Drained(
+        seconds=(time.monotonic() - begun) * scale,
+        processor_s=(sum(each.seconds() for each in running) - used) * scale,
+        resident=resident,
+    )
+
+
+def measure(
+    report: Report,
+    connection: Connection,
+    models: Models,
+    pool: Sequence[RawArticle],
+    runs: Iterable[tuple[int, int]],
+    scratch: Path,
+) -> None:
+    """A row for each `(workers, backlog)`; costs are compared with those of the first."""
+    first: Drained | None = None
+    first_count = 1
+    for workers, count in runs:
+        played = articles.repeated(pool, count)
+        name = f"{models.name}, {workers} worker(s), {count:,} articles"
+        found = drain(connection, models, played, workers, scratch, name)
+        if first is None:
+            first, first_count = found, count
+        report.add(
+            models.name,
+            str(workers),
+            whole(count),
+            figure(count / found.seconds),
+            figure(1000 * found.seconds / count),
+            times((found.seconds / count) / (first.seconds / first_count)),
+            figure(1000 * found.processor_s / count),
+            *(whole(found.resident_at(share) / _MIB) for share in (0.0, 0.5, 1.0)),
+            whole(max(size for _, size in found.resident) / _MIB),
+        )
+
+
+def main(
+    data: DataOption = None,
+    quick: QuickOption = False,
+    only: Annotated[str | None, typer.Option(help="bundled or tiny: leave the other models out.")] = None,
+) -> None:
+    """What an article costs, and what memory a worker holds, as the backlog grows from hundreds to 100,000.
+
+    Each backlog is on the raw topic before the workers start; the time runs from their first assignment until there is
+    an outcome for every article. The bundled models go up to 5,000 articles. A tiny bundle with random weights goes to
+    100,000: there it is decoding, sentences, entities, publishing and the broker that cost. Two workers, of one thread
+    each, share the cores that one has to itself.
+
+    Example: `python -m benchmarks.scale --data ../shared/data --only tiny`
+    """
+    bundled = [(1, 40), (1, 120), (2, 120)] if quick else [(1, 100), (1, 1_000), (1, 5_000), (2, 1_000)]
+    tiny = [(1, 300), (1, 2_000), (2, 2_000)] if quick else [(1, 1_000), (1, 10_000), (1, 100_000), (2, 10_000)]
+    report = Report(
+        f"Scale: articles of {articles.origin(data)} of at most {LONGEST} characters, {LONGEST_FOR_TINY} for the tiny "
+        "models",
+        (
+            *("models", "workers", "backlog", "articles/s", "ms each", "to the first", "CPU ms each"),
+            *("MiB at once", "MiB half-way", "MiB at the end", "MiB at most"),
+        ),
+        numeric=1,
+    )
+    with tempfile.TemporaryDirectory(prefix="rasad-bench-") as folder, cluster(err) as connection:
+        scratch = Path(folder)
+        if only != "tiny":
+            pool = articles.load(data, POOL, longest=LONGEST)
+            measure(report, connection, Models(name="bundled"), pool, bundled, scratch)
+        if only != "bundled":
+            err.print("making the tiny bundles ...", style="dim")
+            models = Models(
+                name="tiny",
+                ner=weights.random_ner(weights.TINY, scratch).bundle.directory,
+                stance=weights.random_stance(weights.TINY, scratch).directory,
+            )
+            pool = articles.load(data, POOL, longest=LONGEST_FOR_TINY)
+            measure(report, connection, models, pool, tiny, scratch)
+    report.notes += [
+        "`ms each`: wall time over articles, `to the first`: the same over that of these models' first row.",
+        "`CPU ms each`: processor time of the workers alone.",
+        "Memory is what the workers hold, all of them together, when they are ready and in the course of the backlog.",
+        f"The tiny models are {weights.TINY.layers} layer of {weights.TINY.hidden}, with random weights.",
+    ]
+    report.print()
+
+
+if __name__ == "__main__":
+    typer.run(main)
