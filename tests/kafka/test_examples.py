@@ -155,9 +155,6 @@ def test_the_sink_holds_the_same_however_often_it_reads(
     assert sum(len(event["mentions"]) for event in stored) == len(mentions)
     assert {mention[3] for mention in mentions} == {"الأمم المتحدة", "جنيف", "ليبيا"}
     assert all(each.behind == 0 for each in lag(connection, group, topics.enriched))
-    publish(connection, topics, [good(7)])
-    assert run(connection, topics, "sqlite_sink.py", str(file), "--group", group, "--once").returncode == 0
-    assert len(rows(file)[0]) == 6
 
 
 def test_the_export_holds_the_range_in_folders_of_days_and_writes_the_same_again(
@@ -180,5 +177,3 @@ def test_the_export_holds_the_range_in_folders_of_days_and_writes_the_same_again
     assert {"name": "جنيف", "type": "LOC", "mentions": 2} in by_article["article-1"]["entities"]
     assert by_article["article-1"]["stances"][0]["label"] == "discuss"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["day=2026-01-31", "day=2026-02-01"]
-    missing = run(connection, topics, "parquet_export.py", str(tmp_path), "--from", "yesterday", "--to", "2026-02-02")
-    assert missing.returncode == 2

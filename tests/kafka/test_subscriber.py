@@ -463,7 +463,7 @@ def test_a_broker_that_comes_back_is_waited_for_and_one_that_does_not_is_told() 
             events.commit()
             (node,) = own.nodes
             node.stop()
-            assert events.step(3).given is None
+            assert events.step(1).given is None
             node.start()
             publish(connection, topics, [good(1), good(2)])
             assert ids(islice(iterator, 2)) == numbered(1, 2)
