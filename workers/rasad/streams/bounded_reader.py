@@ -21,7 +21,7 @@ from kafka.errors import OffsetOutOfRangeError
 from rasad.messages import Record
 from rasad.streams.connection import WAIT_LIMIT_S, BrokerUnavailable, Connection
 from rasad.streams.driver import DriverError
-from rasad.streams.tailing import record_of
+from rasad.streams.topic_reader import record_of
 
 log = structlog.get_logger(__name__)
 

@@ -25,7 +25,7 @@ from rasad.messages import Record
 from rasad.settings import WorkerSettings
 from rasad.streams.batching import Limits, Waiting
 from rasad.streams.connection import Connection
-from rasad.streams.tailing import partitions_of, record_of
+from rasad.streams.topic_reader import partitions_of, record_of
 from rasad.streams.topics import RAW_BYTES
 
 log = structlog.get_logger(__name__)

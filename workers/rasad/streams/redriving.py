@@ -26,7 +26,8 @@ from rasad.streams.dead_letters import EARLIEST, LATEST, Place, StoredLetter, le
 from rasad.streams.driver import DriverError
 from rasad.streams.publication import Headers, Publication
 from rasad.streams.replay_plan import bounds
-from rasad.streams.tailing import Tail, partitions_of
+from rasad.streams.tailing import Tail
+from rasad.streams.topic_reader import partitions_of
 from rasad.streams.topics import OUTPUT_BYTES, missing, require
 from rasad.streams.transactions import Output, Transactions, batch_bytes, largest_messages
 

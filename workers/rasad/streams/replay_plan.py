@@ -17,7 +17,7 @@ from rasad.messages import RawArticle, Record
 from rasad.streams.bounded_reader import BoundedReader, OffsetRange
 from rasad.streams.connection import WAIT_LIMIT_S, Connection
 from rasad.streams.driver import Enrich
-from rasad.streams.tailing import partitions_of
+from rasad.streams.topic_reader import partitions_of
 from rasad.streams.topics import RAW_BYTES
 from rasad.text.search_key import search_key
 

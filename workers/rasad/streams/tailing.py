@@ -12,9 +12,7 @@ from kafka import KafkaAdminClient, KafkaConsumer
 
 from rasad.messages import Record
 from rasad.streams.connection import Connection
-from rasad.streams.topic_reader import TopicReader
-from rasad.streams.topic_reader import partitions_of as partitions_of
-from rasad.streams.topic_reader import record_of as record_of
+from rasad.streams.topic_reader import TopicReader, partitions_of
 
 _WAIT_S: Final = 0.2
 
