@@ -12,6 +12,7 @@ import orjson
 
 from rasad.enrich.decode import decode
 from rasad.messages import RawArticle, Record
+from rasad.streams.driver import DriverError
 from rasad.streams.files import records
 
 CORPUS: Final = Path("raw", "saudinewsnet.jsonl.zst")
@@ -26,12 +27,12 @@ def origin(data: Path | None) -> str:
 def load(data: Path | None, count: int, *, longest: int | None = None) -> list[RawArticle]:
     """`count` articles, the same ones each time, none of more than `longest` code points.
 
-    Texts repeat where there are too few. Raises ValueError where there are none.
+    Texts repeat where there are too few. Raises DriverError where there are none.
     """
     fitting = (each for each in _articles(data) if longest is None or len(each.title) + len(each.body) <= longest)
     drawn = list(itertools.islice(fitting, count))
     if not drawn:
-        raise ValueError(f"{origin(data)}: no article of at most {longest} characters")
+        raise DriverError(f"{origin(data)}: no article of at most {longest} characters")
     return repeated(drawn, count)
 
 

@@ -9,12 +9,11 @@ from typing import Final
 
 import numpy as np
 import torch
-import typer
 
 from benchmarks import articles, weights
 from benchmarks.gemm import Gemm, layer_gemms, onnx_gemm, token_operations, torch_gemm
 from benchmarks.measuring import Timings, interleaved
-from benchmarks.options import DataOption, QuickOption, err
+from benchmarks.options import DataOption, QuickOption, err, run
 from benchmarks.tables import Report, percent, whole
 from benchmarks.weights import Shape, bundled_shape
 from rasad.enrich.reading import documents
@@ -93,7 +92,7 @@ def main(data: DataOption = None, quick: QuickOption = False) -> None:
     Example: `python -m benchmarks.ceiling --data ../shared/data`
     """
     torch.set_num_threads(available_cores())
-    count, rounds = (4, 3) if quick else (16, 7)
+    count, rounds = (4, 3) if quick else (12, 5)
     texts = [(each.title, each.body) for each in articles.load(data, count)]
     report = Report(
         f"Ceiling: Gop/s on {available_cores()} cores, {count} articles of {articles.origin(data)}, "
@@ -112,4 +111,4 @@ def main(data: DataOption = None, quick: QuickOption = False) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

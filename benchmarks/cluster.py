@@ -23,6 +23,7 @@ from rasad.messages import Record
 from rasad.settings import TopicSettings
 from rasad.streams import topics as topics_module
 from rasad.streams.connection import Connection
+from rasad.streams.driver import DriverError
 
 ROOT: Final = Path(__file__).parents[1]
 PARTITIONS: Final = 4
@@ -32,7 +33,7 @@ _STOP_WITHIN_S: Final = 30.0
 _NOT_NAMES: Final = ("partitions", "replication_factor")
 
 
-class WorkerError(RuntimeError):
+class WorkerError(DriverError):
     """A worker did not become ready, ended, or fell silent; the message has the end of its log."""
 
 

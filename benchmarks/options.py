@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from rasad.cli.options import clear_errors
 
 err = Console(stderr=True, highlight=False)
 
@@ -25,6 +28,19 @@ DataOption = Annotated[
 QuickOption = Annotated[
     bool, typer.Option("--quick", help="About a minute: fewer articles and rounds. Too few to quote figures from.")
 ]
+
+
+def run(main: Callable[..., None]) -> None:
+    """A program's command line. What a user can act on ends it with one line and an exit code, as in `rasad`."""
+
+    @functools.wraps(main)
+    def program(**arguments: object) -> None:
+        with clear_errors():
+            main(**arguments)
+
+    app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+    app.command()(program)
+    app()
 
 
 @contextmanager

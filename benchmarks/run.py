@@ -14,7 +14,7 @@ from typing import Annotated, Final
 import typer
 
 from benchmarks import articles, machine
-from benchmarks.options import DataOption, QuickOption, err
+from benchmarks.options import DataOption, QuickOption, err, run
 
 PROGRAMS: Final = ("engine", "ceiling", "worker", "scale", "claims_gate")
 ROOT: Final = Path(__file__).parents[1]
@@ -74,4 +74,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

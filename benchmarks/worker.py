@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import typer
-
 from benchmarks import articles, weights
 from benchmarks.cluster import Arrivals, Worker, first_try_worker, fresh_topics, rasad_worker, send, send_at
 from benchmarks.measuring import Timings, interleaved, percentile
-from benchmarks.options import DataOption, QuickOption, err, progress
+from benchmarks.options import DataOption, QuickOption, err, progress, run
 from benchmarks.tables import Report, figure, percent, whole
 from rasad.demo import cluster
 from rasad.enrich.enricher import Enricher
@@ -116,7 +114,7 @@ def main(data: DataOption = None, quick: QuickOption = False) -> None:
 
     Example: `python -m benchmarks.worker --data ../shared/data`
     """
-    count, few, rounds, seconds, least = (12, 4, 1, 5.0, 6) if quick else (64, 24, 3, 30.0, 30)
+    count, few, rounds, seconds, least = (12, 4, 1, 5.0, 6) if quick else (40, 16, 3, 20.0, 15)
     pool = articles.load(data, POOL)
     played = articles.repeated(pool, count)
     report = Report(
@@ -154,4 +152,4 @@ def main(data: DataOption = None, quick: QuickOption = False) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)
