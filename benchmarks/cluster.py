@@ -10,7 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -106,7 +106,6 @@ def _running(command: Sequence[str], env: Mapping[str, str], scratch: Path) -> I
             process.wait(_STOP_WITHIN_S)
 
 
-@contextmanager
 def rasad_worker(
     connection: Connection,
     topics: TopicSettings,
@@ -117,35 +116,30 @@ def rasad_worker(
     ner: Path | None = None,
     stance: Path | None = None,
     exactly_once: bool = False,
-) -> Iterator[Worker]:
-    """`rasad worker` with these models, the bundled ones for None; partitions are assigned to it.
-
-    Raises WorkerError where it does not come to that.
-    """
+) -> AbstractContextManager[Worker]:
+    """`rasad worker` with these models, the bundled ones for None. It starts; see `wait_until_ready`."""
     names = {f"RASAD_TOPICS__{key.upper()}": str(value) for key, value in topics.model_dump().items()}
     env = {**names, "RASAD_LOGS__FORMAT": "json", "RASAD_LOGS__LEVEL": "info", "RASAD_MODELS__THREADS": str(threads)}
     command = ["rasad.cli", "worker", "--group", group, "--bootstrap-servers", ",".join(connection.bootstrap_servers)]
     command += ["--ner", str(ner)] if ner else []
     command += ["--stance", str(stance)] if stance else []
     command += ["--exactly-once"] if exactly_once else []
-    with _running(command, env, scratch) as worker:
-        _wait_for_line(worker, b"worker ready")
-        yield worker
+    return _running(command, env, scratch)
 
 
-@contextmanager
-def first_try_worker(connection: Connection, topics: TopicSettings, scratch: Path, model: Path) -> Iterator[Worker]:
-    """The worker of benchmarks.first_try_worker with the Hugging Face model at a directory."""
+def first_try_worker(
+    connection: Connection, topics: TopicSettings, scratch: Path, model: Path
+) -> AbstractContextManager[Worker]:
+    """The worker of benchmarks.first_try_worker with the Hugging Face model at a directory. It starts."""
     servers = ",".join(connection.bootstrap_servers)
     command = ["benchmarks.first_try_worker", servers, topics.raw, topics.enriched, str(model)]
-    with _running(command, {}, scratch) as worker:
-        _wait_for_line(worker, b"ready")
-        yield worker
+    return _running(command, {}, scratch)
 
 
-def _wait_for_line(worker: Worker, words: bytes) -> None:
+def wait_until_ready(worker: Worker) -> None:
+    """Return once partitions are assigned to it. Raises WorkerError where it does not come to that."""
     deadline = time.monotonic() + _READY_WITHIN_S
-    while words not in worker.log.read_bytes():
+    while b"worker ready" not in worker.log.read_bytes():
         worker.check()
         if time.monotonic() > deadline:
             raise WorkerError(f"a worker was not ready after {_READY_WITHIN_S:.0f} s: {worker.last_lines()}")

@@ -36,7 +36,7 @@ def main(servers: str, raw: str, enriched: str, model: str) -> None:
 
     @app.on_rebalance_complete.connect  # type: ignore[untyped-decorator]
     async def ready(*_: object, **__: object) -> None:
-        print("ready", flush=True)
+        print("worker ready", flush=True)
 
     faust.Worker(app, loglevel="warning").execute_from_commandline()
 

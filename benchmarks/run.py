@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import subprocess
 import sys
 import time
@@ -37,25 +35,16 @@ def main(
     about = machine.description()
     sections, failed = [], []
     for name in PROGRAMS:
-        if importlib.util.find_spec(f"benchmarks.{name}") is None:
-            continue
         err.print(f"benchmarks.{name}", style="bold")
         given = [*(["--data", str(data.resolve())] if data else []), *(["--quick"] if quick else [])]
-        done = subprocess.run(
-            [sys.executable, "-m", f"benchmarks.{name}", *given],
-            cwd=ROOT,
-            env={**os.environ, "COLUMNS": "200"},
-            stdout=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-        shown = " ".join([*(["--data DIR"] if data else []), *(["--quick"] if quick else [])])
-        command = f"`python -m benchmarks.{name} {shown}`".replace(" `", "`")
-        if done.returncode:
+        status, table = _run(name, given)
+        shown = [*(["--data DIR"] if data else []), *(["--quick"] if quick else [])]
+        command = f"`{' '.join(('python -m', f'benchmarks.{name}', *shown))}`"
+        if status:
             failed.append(name)
-            sections.append(f"## {name}\n\nfailed with exit code {done.returncode}: {command}")
+            sections.append(f"## {name}\n\nfailed with exit code {status}: {command}")
         else:
-            sections.append(f"{done.stdout.strip()}\n\n{command}")
+            sections.append(f"{table.strip()}\n\n{command}")
         err.print(f"{time.monotonic() - began:.0f} s so far", style="dim")
     head = [
         "# Measured",
@@ -71,6 +60,18 @@ def main(
     err.print(f"{out} written", markup=False)
     if failed:
         raise typer.Exit(1)
+
+
+def _run(name: str, arguments: list[str]) -> tuple[int, str]:
+    """Exit status and standard output of a program; where this one is told to end, that one ends in its own time."""
+    command = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            table, _ = process.communicate()
+        except BaseException:
+            process.terminate()
+            raise
+        return process.returncode, table
 
 
 if __name__ == "__main__":

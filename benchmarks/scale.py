@@ -14,7 +14,15 @@ import typer
 from kafka import KafkaConsumer
 
 from benchmarks import articles, weights
-from benchmarks.cluster import Worker, WorkerError, fresh_topics, outcome_partitions, rasad_worker, send
+from benchmarks.cluster import (
+    Worker,
+    WorkerError,
+    fresh_topics,
+    outcome_partitions,
+    rasad_worker,
+    send,
+    wait_until_ready,
+)
 from benchmarks.options import DataOption, QuickOption, err, progress, run
 from benchmarks.tables import Report, figure, times, whole
 from rasad.demo import cluster
@@ -76,6 +84,8 @@ def drain(
             )
             for _ in range(workers)
         ]
+        for worker in running:
+            wait_until_ready(worker)
         return _watched(connection, topics, running, len(played), name)
 
 
@@ -101,7 +111,9 @@ def _watched(
             if time.monotonic() - heard > _SILENT_WITHIN_S:
                 raise WorkerError(f"only {done} of {wanted} outcomes came: {running[0].last_lines()}")
     consumer.close()
-    # What the first of several workers did while the others started is not in the time, so nor in the count.
+    if before == wanted:
+        raise WorkerError(f"{wanted} articles were done before the last worker was ready: take more")
+    # What one of several workers did before the others were ready is not in the time, so nor in the count.
     scale = wanted / (wanted - before)
     return Drained(
         seconds=(time.monotonic() - begun) * scale,

@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import articles, weights
-from benchmarks.cluster import Arrivals, Worker, first_try_worker, fresh_topics, rasad_worker, send, send_at
+from benchmarks.cluster import (
+    Arrivals,
+    Worker,
+    first_try_worker,
+    fresh_topics,
+    rasad_worker,
+    send,
+    send_at,
+    wait_until_ready,
+)
 from benchmarks.measuring import Timings, interleaved, percentile
 from benchmarks.options import DataOption, QuickOption, err, progress, run
 from benchmarks.tables import Report, figure, percent, whole
@@ -78,6 +87,7 @@ def subjects(connection: Connection, scratch: Path) -> Iterator[dict[str, Subjec
         def started(run: Callable[[TopicSettings], AbstractContextManager[Worker]]) -> Subject:
             topics = stack.enter_context(fresh_topics(connection))
             worker = stack.enter_context(run(topics))
+            wait_until_ready(worker)
             return Subject(connection, worker, topics, stack.enter_context(Arrivals(connection, topics)))
 
         err.print("starting the workers ...", style="dim")
