@@ -9,7 +9,7 @@ from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import KafkaError
 
 from rasad import broker
-from rasad.broker import RunningBroker
+from tests.faults.site import Site
 
 pytestmark = [
     pytest.mark.kafka,
@@ -19,7 +19,8 @@ pytestmark = [
 ]
 
 
-def test_it_confirms_records_with_one_node_down_and_none_with_two(cluster: RunningBroker) -> None:
+def test_it_confirms_records_with_one_node_down_and_none_with_two(site: Site) -> None:
+    cluster = site.cluster
     topic = f"test-{uuid.uuid4().hex[:12]}"
     with KafkaAdminClient(bootstrap_servers=cluster.bootstrap) as admin:
         assert len(admin.describe_cluster()["brokers"]) == 3
@@ -41,7 +42,5 @@ def test_it_confirms_records_with_one_node_down_and_none_with_two(cluster: Runni
         for answer in answers:
             with pytest.raises(KafkaError):
                 answer.get(60)
-    # Neither comes up alone: a quorum takes two.
-    for node in (first, second):
-        node.start()
+    cluster.recover()
     assert all(node.pid for node in cluster.nodes)

@@ -41,13 +41,20 @@ def article(number: int, *, repeat: int = 1) -> bytes:
 
 
 def produce(
-    connection: Connection, topic: str, values: Iterable[bytes], keys: Iterable[bytes] | None = None
+    connection: Connection,
+    topic: str,
+    values: Iterable[bytes],
+    keys: Iterable[bytes] | None = None,
+    timestamp_ms: int | None = None,
 ) -> list[Place]:
-    """Write values under `keys`, or with a key each; gives where each one lies."""
+    """Write values under `keys`, or with a key each, as of a time or of now; gives where each one lies."""
     keys = keys or (str(index).encode() for index in itertools.count())
     with KafkaProducer(**connection.kafka_python(), max_request_size=4 * 1024 * 1024) as producer:
         # The values end first or with the keys.
-        answers = [producer.send(topic, value=value, key=key) for value, key in zip(values, keys, strict=False)]
+        answers = [
+            producer.send(topic, value=value, key=key, timestamp_ms=timestamp_ms)
+            for value, key in zip(values, keys, strict=False)
+        ]
         producer.flush()
         return [(answer.get().partition, answer.get().offset) for answer in answers]
 

@@ -58,6 +58,21 @@ class RunningBroker:
         """Where it listens, as `host:port`, several with commas between them."""
         return ",".join(node.bootstrap for node in self.nodes)
 
+    def recover(self, env: Mapping[str, str] = os.environ, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Let every frozen node go on and start every one that is down, all at once: alone, none gets a quorum.
+
+        Raises BrokerError where one does not come up within `timeout_s` for each.
+        """
+        down = [node for node in self.nodes if node.pid is None]
+        java_path, lib = java(env), jars(env)
+        for node in self.nodes:
+            node.resume()
+        for node in down:
+            node.spawn(java_path, lib, env)
+        deadline = time.monotonic() + timeout_s * len(down)
+        for node in down:
+            node.await_answer(max(0.0, deadline - time.monotonic()))
+
 
 def state_directory(env: Mapping[str, str] = os.environ) -> Path:
     """Where the broker of `rasad broker start` lives: `rasad/broker` under `XDG_STATE_HOME` or `~/.local/state`."""

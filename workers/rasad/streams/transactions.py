@@ -117,6 +117,7 @@ class Transactions:
             **connection.kafka_python(),
             transactional_id=transactional_id,
             transaction_timeout_ms=round(timeout_s * 1000),
+            max_block_ms=round(patience_s * 1000),
             reconnect_backoff_max_ms=_RECONNECT_WITHIN_MS,
             max_request_size=OUTPUT_BYTES,
             # A broker refuses a batch for its size even where each record would fit; no topic's limit is below this.
