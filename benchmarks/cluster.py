@@ -27,8 +27,8 @@ from rasad.streams.driver import DriverError
 
 ROOT: Final = Path(__file__).parents[1]
 PARTITIONS: Final = 4
-_READY_WITHIN_S: Final = 120.0
-_SILENT_WITHIN_S: Final = 180.0
+_READY_WITHIN_S: Final = 300.0
+_SILENT_WITHIN_S: Final = 300.0
 _STOP_WITHIN_S: Final = 30.0
 _NOT_NAMES: Final = ("partitions", "replication_factor")
 

@@ -35,7 +35,7 @@ LONGEST: Final = 400
 POOL: Final = 1_000
 """Different texts; a backlog repeats them under ids of their own."""
 _LOOK_EVERY_S: Final = 0.1
-_SILENT_WITHIN_S: Final = 180.0
+_SILENT_WITHIN_S: Final = 300.0
 _MIB: Final = 2**20
 
 
