@@ -51,6 +51,9 @@ LABELS = Path(__file__).parent / "labels" / "mentions.jsonl"
 NEWS_LIKE = ("news", "labels", "silver")
 """Corpora of whole news articles that share the layer `news`."""
 
+AUXILIARY = ("stance_evidence", "stance_roles")
+"""Layers that are trained along and not worth shipping: 476 examples taught them nearly nothing."""
+
 Passes = dict[str, float]
 
 
@@ -238,7 +241,8 @@ def main() -> None:
         optimisation.save(checkpoint, number + 1, steps)
     chosen = average if float(row.get("average/news", 0)) >= float(row.get("last/news", 0)) else model
     chosen.encoder.save_pretrained(arguments.out)
-    save_heads(chosen.heads, layers, arguments.out)
+    kept = {name: labels for name, labels in layers.items() if name not in AUXILIARY}
+    save_heads(nn.ModuleDict({name: chosen.heads[name] for name in kept}), kept, arguments.out)
     (arguments.out / "tokenizer.json").write_bytes((arguments.encoder / "tokenizer.json").read_bytes())
 
 
