@@ -157,6 +157,21 @@ class _Batch:
         return {each.partition: each.record.offset + 1 for each in self.taken}
 
 
+class _Patience:
+    """Ends attempts (tenacity's `stop`) once the first failure lies `limit_s` seconds back; to wait is no failure."""
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._since: float | None = None
+
+    def __call__(self, _state: tenacity.RetryCallState) -> bool:
+        """Whether to try no more."""
+        now = time.monotonic()
+        if self._since is None:
+            self._since = now
+        return now - self._since >= self._limit_s
+
+
 class _OutOfTimeError(Exception):
     """The grace period is over before the batch in hand."""
 
@@ -210,7 +225,7 @@ class _Session:
         batch = replace(batch, outcomes=self._await("enrich", partial(_enriched, self._enrich, records)))
         attempts = tenacity.Retrying(
             wait=tenacity.wait_exponential(multiplier=0.25, max=_LONGEST_PAUSE_S),
-            stop=tenacity.stop_after_delay(self._settings.worker.broker_wait_s),
+            stop=_Patience(self._settings.worker.broker_wait_s),
             retry=tenacity.retry_if_exception_type((Aborted, RetriableError)),
             sleep=self._sleep,
             before_sleep=_say_retrying,
@@ -363,10 +378,10 @@ class _Writer:
                 raise
             self.close()
             raise _OverdueError(_overdue(len(batch.taken), open_s)) from error
-        except Aborted as error:
-            # A producer may be left in any state by a failure other than a refused offset, which it knows to abort.
-            if not isinstance(error.__cause__, CommitFailedError):
-                self.close()
+        except Aborted:
+            # kafka-python 3.0.12 would add refused offsets to the next transaction too, when their partitions may be
+            # another's (`TransactionManager._pending_txn_offset_commits`), and other failures leave it in any state.
+            self.close()
             raise
         return [_reason(first) if first.topic == topics.dead_letters else None for first, *_ in wanted]
 
