@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rasad.enrich.entities import resolve
-from rasad.enrich.entity_stances import MOST_EVIDENCE, entity_stances
+from rasad.enrich.entity_stances import LEAST_LIKELY, MOST_EVIDENCE, entity_stances, shipped_weights
 from rasad.enrich.ner import Name
 from rasad.enrich.quotes import named_spans
 from rasad.enrich.reading import FieldText, paragraphs
@@ -22,6 +24,8 @@ from tests.unit.test_entities import name
 
 HUDA: tuple[str, EntityType] = ("هدى سالم", "PER")
 MINISTRY: tuple[str, EntityType] = ("وزارة الصحة", "ORG")
+TRUSTING = {"any": 9.0}
+"""Weights that take every frame for right, so that tests see how each is read."""
 
 
 def field_text(text: str) -> FieldText:
@@ -51,11 +55,17 @@ def named_at(text: str, surface: str, kind: EntityType) -> Name:
     return replace(made, core_start=start + core.start, canonical=core.canonical)
 
 
-def read(text: str, *named: tuple[str, EntityType], quotes: tuple[Quote, ...] = ()) -> list[Stance]:
+def read(
+    text: str,
+    *named: tuple[str, EntityType],
+    quotes: tuple[Quote, ...] = (),
+    weights: Mapping[str, float] | None = TRUSTING,
+) -> list[Stance]:
     """The stances of a text in which each name stands once."""
     names = sorted((named_at(text, words, kind) for words, kind in named), key=lambda each: each.start)
     resolution = resolve(names, {"title": "", "body": text})
-    return entity_stances(field_text(text), named_spans(names, resolution, "body"), resolution.entities, quotes)
+    spans = named_spans(names, resolution, "body")
+    return entity_stances(field_text(text), spans, resolution.entities, quotes, weights)
 
 
 def triples(stances: list[Stance]) -> list[tuple[str, str, str]]:
@@ -74,6 +84,10 @@ def triples(stances: list[Stance]) -> list[tuple[str, str, str]]:
         ("قالت وزارة الصحة في بيان إنها ترفض مطالب النقابة.", ("وزارة الصحة", "oppose", "مطالب النقابة")),
         ("واجتمعت وزارة الصحة بالنقابة رافضة مطالب الأطباء.", ("وزارة الصحة", "oppose", "مطالب الأطباء")),
         ("وأعلنت وزارة الصحة دعمها للقرار الجديد.", ("وزارة الصحة", "support", "القرار الجديد")),
+        ("بعد انتقادات حادة وجهتها وزارة الصحة للنقابة.", ("وزارة الصحة", "oppose", "النقابة")),
+        ("وتواصل النقابة إضرابها بدعم من وزارة الصحة.", ("وزارة الصحة", "support", "النقابة")),
+        ("من جهة أخرى نظمت وزارة الصحة وقفة للتنديد بالهجوم.", ("وزارة الصحة", "oppose", "الهجوم")),
+        ("وشددت وزارة الصحة على رفضها القاطع للقرار.", ("وزارة الصحة", "oppose", "القرار")),
     ],
 )
 def test_a_clause_tells_holder_side_and_target(text: str, expected: tuple[str, str, str]) -> None:
@@ -88,7 +102,7 @@ def test_names_are_linked_and_evidence_runs_from_the_verb() -> None:
     assert (stance.holder.text, stance.target.text) == ("هدى سالم", "قرار وزارة الصحة الأخير")
     assert stance.holder.entity_id
     assert stance.target.entity_id is None
-    assert stance.probs == {"support": 1.0, "oppose": 0.0}
+    assert stance.probs == {"support": 0.9999, "oppose": 0.0001}
     assert [text[span.start : span.end] for span in stance.evidence] == ["رحبت هدى سالم بقرار وزارة الصحة الأخير"]
 
 
@@ -106,6 +120,11 @@ def test_an_apposition_is_not_the_target() -> None:
 def test_a_relative_clause_speaks_of_the_name_before_it() -> None:
     found = read("وصلت هدى سالم، التي اتهمتها وزارة الصحة بالإهمال، أمس.", HUDA, MINISTRY)
     assert triples(found) == [("وزارة الصحة", "oppose", "هدى سالم")]
+
+
+def test_an_attribute_describes_the_noun_before_it() -> None:
+    found = read("وانسحبت القوى الموالية لوزارة الصحة.", ("لوزارة الصحة", "ORG"))
+    assert triples(found) == [("القوى", "support", "وزارة الصحة")]
 
 
 def test_a_verbal_noun_between_two_names() -> None:
@@ -146,6 +165,9 @@ def test_a_pronoun_in_a_quote_is_its_speaker() -> None:
         "اتهمت وزارة الصحة بالإهمال.",
         "رفضت وزارة الصحة ذلك.",
         "تقع وزارة الصحة في مدينة قريبة.",
+        "بعد اتهام وزارة الصحة بالإهمال.",
+        "أدخلت وزارة الصحة ثلاثة متهمين في قضية قديمة.",
+        "تراجعت نسبة الدعم المادي لوزارة الصحة.",
         "رفض.",
         "",
     ],
@@ -154,8 +176,31 @@ def test_what_states_no_stance_makes_none(text: str) -> None:
     assert read(text, *([MINISTRY] if "وزارة الصحة" in text else [])) == []
 
 
-def test_a_stance_between_nobody_named_is_left_out() -> None:
-    assert read("رفض الجمهور قرار الحكم.") == []
+def test_a_holder_may_be_a_description() -> None:
+    assert triples(read("رفض بعض السكان قرار الحكم.")) == [("بعض السكان", "oppose", "قرار الحكم")]
+
+
+def test_shipped_weights_tell_a_plain_clause_from_a_doubtful_one() -> None:
+    (stance,) = read("اتهمت هدى سالم وزارة الصحة بالإهمال.", HUDA, MINISTRY, weights=None)
+    assert stance.probs["oppose"] >= LEAST_LIKELY
+    assert sum(stance.probs.values()) == pytest.approx(1)
+    assert read("وجرى نقاش حول رفض القرار.", weights=None) == []
+
+
+def test_the_probability_is_that_of_the_features() -> None:
+    assert len(shipped_weights()) < 200
+    assert read("اتهمت هدى سالم وزارة الصحة بالإهمال.", HUDA, MINISTRY, weights={}) == []
+    (stance,) = read("اتهمت هدى سالم وزارة الصحة بالإهمال.", HUDA, MINISTRY, weights={"verb": 1.0, "oppose": 1.0})
+    assert stance.probs["oppose"] == pytest.approx(1 / (1 + np.exp(-2.0)), abs=1e-4)
+
+
+def test_what_a_paragraph_states_twice_is_stated_once() -> None:
+    text = "رفضت هدى سالم القرار. وزادت هدى سالم رفضها القرار.\nورفضت هدى سالم القرار."
+    names = [name("هدى سالم", "PER", start=match.start()) for match in re.finditer("هدى سالم", text)]
+    resolution = resolve(names, {"title": "", "body": text})
+    spans = named_spans(names, resolution, "body")
+    found = entity_stances(field_text(text), spans, resolution.entities, (), TRUSTING)
+    assert [text[: stance.evidence[0].start].count("\n") for stance in found] == [0, 1]
 
 
 WORDS = """رفض يرفض رفضه رفضها رافضين نددت بقرار على ل ب ، . التي أنه وزير الصحة هدى سالم وزارة الموالية طالب بإقالة

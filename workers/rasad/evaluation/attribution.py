@@ -148,11 +148,19 @@ class _Standing:
 
 def entity_stance_result(articles: Sequence[Mapping[str, Any]], events: Sequence[EnrichedEvent]) -> EntityStanceResult:
     """Score the stances of kind "entity" of events against the records of the news corpus."""
+    return stance_result(articles, [[each for each in event.stances if each.kind == "entity"] for event in events])
+
+
+def is_labelled(article: Mapping[str, Any], stance: Stance) -> bool:
+    """Whether a record of the news corpus has a stance of this label in its paragraph, holder and target alike."""
+    found = _found(article, stance)
+    return any(_labelled(article, each).agrees(found) for each in article["stances"])
+
+
+def stance_result(articles: Sequence[Mapping[str, Any]], stances: Sequence[Sequence[Stance]]) -> EntityStanceResult:
+    """Score stances of kind "entity", those of each article, against the records of the news corpus."""
     gold = [[_labelled(article, each) for each in article["stances"]] for article in articles]
-    found = [
-        [_found(article, stance) for stance in event.stances if stance.kind == "entity"]
-        for article, event in zip(articles, events, strict=True)
-    ]
+    found = [[_found(article, stance) for stance in mine] for article, mine in zip(articles, stances, strict=True)]
 
     def of_label(stances: list[list[_Standing]], label: str) -> list[list[_Standing]]:
         return [[each for each in mine if each.label == label] for mine in stances]
