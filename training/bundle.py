@@ -22,6 +22,7 @@ NEWS = {"name": "Rasad news labels", "licence": "CC BY 4.0 (labels)"}
 TRAINING_DATA: dict[str, list[dict[str, str]]] = {
     "ner": [
         NEWS,
+        {"name": "Rasad labels of 440 further articles (training/labels)", "licence": "CC BY 4.0 (labels)"},
         {"name": "ANERcorp, CAMeL Lab split, train", "licence": "CC BY-SA 4.0"},
         {"name": "AQMAR, train", "licence": "CC BY-SA 3.0"},
         {"name": "PAN-X (WikiANN) Arabic, train", "licence": "CC BY-SA"},

@@ -23,7 +23,7 @@ from rasad.evaluation.stance import news_claims, stance_records
 from rasad.inference.bundle import load_bundle
 from rasad.inference.engine import Engine
 from training.finetune_stance import HEADS
-from training.tagging import LAYERS, news_document
+from training.tagging import news_document
 
 Logits = npt.NDArray[np.float32]
 GRID = np.round(np.arange(0.5, 4.01, 0.05), 2)
@@ -43,7 +43,7 @@ def best_temperature(logits: Logits, labels: npt.NDArray[np.int64]) -> float:
 
 def ner_temperatures(engine: Engine, articles: Sequence[dict[str, Any]]) -> dict[str, float]:
     """A temperature for each head that the news labels speak of."""
-    heads = [name for name in ("news", "quotes", "stance_evidence", "stance_roles") if name in LAYERS]
+    heads = [name for name in ("news", "quotes") if name in engine.bundle.manifest.heads]
     read = documents(engine, [(article["title"], article["body"]) for article in articles])
     scored = score_words(engine, read, heads)
     logits: dict[str, list[Logits]] = {name: [] for name in heads}
