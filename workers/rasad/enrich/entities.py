@@ -164,12 +164,15 @@ def is_short_form(short: str, whole: str) -> bool:
 
     The beginning of it (`مجلس الأمن` of `مجلس الأمن الدولي`; a single word only before one nisba adjective, as
     `الكونغرس` of `الكونغرس الأميركي`), or what follows its class noun, up to one adjective (`الإخوان` of
-    `جماعة الإخوان المسلمين`). Not any part: `الأمم المتحدة` is another body than `بعثة الأمم المتحدة`.
+    `جماعة الإخوان المسلمين`). Not any part: `الأمم المتحدة` is another body than `بعثة الأمم المتحدة`, and what goes on
+    with a purpose (`الأمم المتحدة للدعم`) names a part of it.
     """
     words, wanted = whole.split(), short.split()
     if len(wanted) >= len(words) or words[-1] in _DISTINGUISHING:
         return False
     tail = _tail(wanted, words)
+    if tail is not None and tail[0].startswith("لل"):
+        return False
     if tail is not None and (len(wanted) > 1 or (len(tail) == 1 and _NISBA.fullmatch(tail[0]))):
         return True
     tail = _tail(wanted, words[1:]) if words[0] in _CLASS_NOUNS else None
