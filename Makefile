@@ -47,6 +47,13 @@ test-training: train-setup ## train on a tiny corpus, end to end (installs torch
 train: train-setup ## train the bundles from base weights: DATA=folder of the corpora
 	$(BIN)/python -m training.run --data $(DATA)
 
+$(VENV)/.benchmarks: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[benchmarks]'
+	touch $@
+
+bench: $(VENV)/.benchmarks ## measure everything into benchmarks/RESULTS.md: DATA=folder of the corpora, QUICK=1
+	$(BIN)/python -m benchmarks.run $(if $(wildcard $(DATA)),--data $(DATA)) $(if $(QUICK),--quick)
+
 soak: setup ## delivery under injected faults, at length
 	$(BIN)/python -m pytest -m soak --timeout=3600
 
