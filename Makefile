@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DATA ?= ../shared/data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint schemas train train-setup test-training bench soak clean
+.PHONY: help setup demo test lint schemas train train-setup test-training bench faults soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,7 +23,7 @@ demo: setup ## run the main job on a real embedded Kafka; ARTICLE=path plays one
 	$(BIN)/rasad demo $(if $(ARTICLE),--article $(ARTICLE))
 
 test: setup ## run every test that needs no training
-	$(BIN)/python -m pytest -m 'not training and not soak'
+	$(BIN)/python -m pytest -m 'not training and not soak and not faults'
 
 lint: setup ## ruff, mypy, import-linter, schema drift
 	$(BIN)/ruff check .
@@ -53,6 +53,9 @@ $(VENV)/.benchmarks: $(STAMP)
 
 bench: $(VENV)/.benchmarks ## measure everything into benchmarks/RESULTS.md: DATA=folder of the corpora, QUICK=1
 	$(BIN)/python -m benchmarks.run $(if $(wildcard $(DATA)),--data $(DATA)) $(if $(QUICK),--quick)
+
+faults: setup ## both workers under faults injected into a cluster of three nodes
+	$(BIN)/python -m pytest -m 'faults and not soak'
 
 soak: setup ## delivery under injected faults, at length
 	$(BIN)/python -m pytest -m soak --timeout=3600

@@ -13,6 +13,7 @@ from tests.faults.site import Site
 
 pytestmark = [
     pytest.mark.kafka,
+    pytest.mark.faults,
     pytest.mark.timeout(400),
     # kafka-python 3.0.12 leaves the socket of a refused connection to the garbage collector.
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
