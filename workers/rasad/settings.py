@@ -185,8 +185,8 @@ class WorkerSettings(_Group):
 
     @property
     def heartbeat_s(self) -> float:
-        """Seconds between heartbeats: a third of the session, or Kafka's 3, since they also tell of rebalances."""
-        return min(self.session_timeout_s / 3, 3.0)
+        """Seconds between heartbeats, however long the session: by them a member also learns of each rebalance."""
+        return min(self.session_timeout_s / 3, 1.0)
 
 
 class InputSettings(_Group):

@@ -36,7 +36,7 @@ MAX_POLL_INTERVAL_MS: Final = 60_000
 """Also how long a rebalance waits for this member (KIP-62). A thread that polls several times a second and has not for
 so long is stuck, and its partitions are better off elsewhere."""
 _IDLE_MS: Final = 200
-_JOINING_MS: Final = 1_000
+_JOINING_MS: Final = 100
 _ANSWER_WITHIN_MS: Final = 1_000
 _CLOSE_WITHIN_MS: Final = 5_000
 _RECONNECT_WITHIN_MS: Final = 5_000
@@ -189,7 +189,7 @@ class Membership:
         }
 
     def keep_up(self, milliseconds: int) -> None:
-        """Poll for so long without records, or a second while a rebalance is under way."""
+        """Poll for so long without records, or as long as it suits a rebalance that is under way."""
         self._poll(milliseconds)
 
     def committed(self, partition: TopicPartition) -> int | None:
