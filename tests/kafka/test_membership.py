@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import MemberToRemove
 from kafka.errors import FencedInstanceIdError
 from kafka.structs import MemberState
@@ -75,6 +75,17 @@ def test_a_member_that_was_removed_holds_nothing_of_before_and_reads_it_again(
         again = taken_by(member, 6)
     assert [each.record for each in again] == [each.record for each in taken]
     assert [each.record.offset for each in again] == [offset for _, offset in places]
+
+
+def test_a_record_that_is_read_again_is_left_out(
+    connection: Connection, ordered_topics: TopicSettings, group: str
+) -> None:
+    produce(connection, ordered_topics.raw, map(article, range(6)))
+    with Membership(connection, ordered_topics.raw, WorkerSettings(group_id=group)) as member:
+        taken_by(member, 6)
+        member._consumer.seek(TopicPartition(ordered_topics.raw, 0), 2)  # as a client does by itself after some faults
+        produce(connection, ordered_topics.raw, map(article, range(6, 8)))
+        assert [each.record.offset for each in taken_by(member, 2)] == [6, 7]
 
 
 @pytest.mark.soak

@@ -131,6 +131,7 @@ class Membership:
         self._member_id = ""
         self._waiting: Waiting[Taken] = Waiting(Limits.of(worker))
         self._unfinished: dict[TopicPartition, int] = {}
+        self._expected: dict[TopicPartition, int] = {}
 
     def __enter__(self) -> Self:
         self._consumer.subscribe([self._topic], listener=self._tenures)
@@ -215,7 +216,7 @@ class Membership:
                     if start is None:
                         return
                     self._consumer.commit(committing({partition: start}), timeout_ms=_ANSWER_WITHIN_MS)
-                self._unfinished[partition] = start
+                self._unfinished[partition] = self._expected[partition] = start
             except (RetriableError, CommitFailedError, RebalanceInProgressError) as error:
                 log.debug("a partition's start is not settled yet", partition=partition.partition, error=repr(error))
                 return
@@ -240,7 +241,22 @@ class Membership:
             Taken(record_of(message), partition, self._tenures.now.get(partition))
             for partition, messages in polled.items()
             for message in messages
+            if self._is_new(partition, message.offset)
         ]
+
+    def _is_new(self, partition: TopicPartition, offset: int) -> bool:
+        """Whether a record was not read yet. A topic may hold fewer than were read, if it was created anew.
+
+        Otherwise offsets only grow, but after a fault of the cluster a client may find that its position was truncated
+        where it was not, and begin anew (KIP-320).
+        """
+        expected = self._expected.get(partition, 0)
+        end = self._consumer.highwater(partition)
+        if offset < expected and end is not None and end >= expected:
+            log.debug("a record was read again and is left out", partition=partition.partition, offset=offset)
+            return False
+        self._expected[partition] = offset + 1
+        return True
 
     def _is_another_member(self) -> bool:
         """Whether the group took us for gone and back as a new member.
