@@ -73,7 +73,9 @@ def running_site() -> Iterator[Site]:
     """A cluster of one's own with its proxies."""
     first = broker.free_ports(2 * NODES)
     listener = Listener(name="PROXIED", port=first, advertised_port=first + NODES)
-    with broker.embedded(nodes=NODES, listeners=[listener]) as cluster, ExitStack() as stack:
+    # A killed node's partitions get other leaders after this, and after 9 s by default.
+    overrides = {"broker.session.timeout.ms": "4000", "broker.heartbeat.interval.ms": "1000"}
+    with broker.embedded(nodes=NODES, listeners=[listener], overrides=overrides) as cluster, ExitStack() as stack:
         proxies = tuple(
             stack.enter_context(Proxy(first + NODES + number, target=first + number)) for number in range(NODES)
         )

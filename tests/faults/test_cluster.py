@@ -5,10 +5,12 @@ from __future__ import annotations
 import uuid
 
 import pytest
-from kafka import KafkaAdminClient, KafkaProducer
-from kafka.errors import KafkaError
+from kafka import KafkaAdminClient
 
 from rasad import broker
+from rasad.messages import Record
+from rasad.streams.driver import DriverError
+from rasad.streams.producing import produce
 from tests.faults.site import Site
 
 pytestmark = [
@@ -29,20 +31,14 @@ def test_it_confirms_records_with_one_node_down_and_none_with_two(site: Site) ->
         admin.wait_for_topics([topic])
         (described,) = admin.describe_topics([topic])
     assert all(len(partition["replica_nodes"]) == 3 for partition in described["partitions"])
+    records = [Record(value=b"a record", key=str(number).encode()) for number in range(12)]
     first, second, _ = cluster.nodes
     first.kill()
     assert broker.status(cluster.directory) == cluster
-    with KafkaProducer(bootstrap_servers=cluster.bootstrap.split(","), acks="all") as producer:
-        for partition in range(3):
-            producer.send(topic, value=b"with two of three", partition=partition).get(60)
+    assert produce(site.plain, topic, records).taken == len(records)
     second.kill()
-    with KafkaProducer(
-        bootstrap_servers=cluster.bootstrap.split(","), acks="all", delivery_timeout_ms=3_000, request_timeout_ms=2_000
-    ) as producer:
-        answers = [producer.send(topic, value=b"with one of three", partition=partition) for partition in range(3)]
-        for answer in answers:
-            # The client's own expiry needs a leader to send to; waiting longer would tell nothing more.
-            with pytest.raises(KafkaError):
-                answer.get(4)
+    with pytest.raises(DriverError, match=rf"did not take a record for {topic}"):
+        produce(site.plain, topic, records, patience_s=3)
     cluster.recover()
     assert all(node.pid for node in cluster.nodes)
+    assert produce(site.plain, topic, records).taken == len(records)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
 from kafka import KafkaProducer
-from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
+from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, RecordListTooLargeError
 
 from rasad.enrich.decode import decode
 from rasad.messages import RawArticle, Record
-from rasad.streams.connection import Connection
+from rasad.streams.connection import WAIT_LIMIT_S, Connection
 from rasad.streams.driver import DriverError
 from rasad.streams.topics import RAW_BYTES
 
 _UNANSWERED_MAX: Final = 1_000
-_ANSWER_WITHIN_S: Final = 60.0
+_CLOSE_WITHIN_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +35,30 @@ def article_key(record: Record) -> bytes | None:
     return decoded.id.encode() if isinstance(decoded, RawArticle) else None
 
 
+@contextmanager
+def _producer(connection: Connection, patience_s: float) -> Iterator[KafkaProducer]:
+    producer = KafkaProducer(
+        **connection.kafka_python(), max_request_size=RAW_BYTES, max_block_ms=round(patience_s * 1000)
+    )
+    try:
+        yield producer
+    finally:
+        # Where a record is left over, kafka-python waits for it without end.
+        with suppress(KafkaTimeoutError):
+            producer.close(timeout=_CLOSE_WITHIN_S)
+
+
 def produce(
     connection: Connection,
     topic: str,
     records: Iterable[Record],
     told: Callable[[int], None] = lambda _count: None,
+    patience_s: float = WAIT_LIMIT_S,
 ) -> Produced:
     """Write the records' values to `topic` in order, and wait until the cluster has them.
 
     A record's own key is kept; one without gets its article's id. `told` hears the number written so far.
-    Raises DriverError where the cluster does not take one.
+    Raises DriverError where the cluster does not take one within `patience_s`.
     """
     taken = 0
     refused: list[Record] = []
@@ -54,7 +69,7 @@ def produce(
         while len(unanswered) > keep:
             record, answer = unanswered.popleft()
             try:
-                answer.get(timeout=_ANSWER_WITHIN_S)
+                answer.get(timeout=patience_s)
             except (MessageSizeTooLargeError, RecordListTooLargeError):
                 refused.append(record)
             else:
@@ -62,7 +77,7 @@ def produce(
                 told(taken)
 
     try:
-        with KafkaProducer(**connection.kafka_python(), max_request_size=RAW_BYTES) as producer:
+        with _producer(connection, patience_s) as producer:
             for record in records:
                 try:
                     answer = producer.send(
@@ -76,7 +91,6 @@ def produce(
                     continue
                 unanswered.append((record, answer))
                 settle(_UNANSWERED_MAX)
-            producer.flush()
             settle(0)
     except KafkaError as error:
         raise DriverError(
