@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import InvalidProducerEpochError, KafkaError, KafkaTimeoutError, ProducerFencedError
+from kafka.net.compat import KafkaNetClient
 from kafka.record.default_records import DefaultRecordBatchBuilder
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 
@@ -96,6 +97,22 @@ def batch_bytes(publication: Publication) -> int:
     return size
 
 
+class _Client(KafkaNetClient):  # type: ignore[misc]
+    """kafka-python's client, mended: a node that cannot be reached is not ready, and no exception.
+
+    3.0.12 loses the transactional request that it was about to send where this raises
+    (`Sender._maybe_send_pending_request`). So when the transaction's coordinator died, partitions were not added to the
+    transaction any more, and the producer span until the records expired after two minutes.
+    """
+
+    def await_ready(self, node_id: Any, timeout_ms: float = 30_000) -> bool:  # noqa: ANN401
+        """Whether the node took a connection within the time."""
+        try:
+            return bool(super().await_ready(node_id, timeout_ms))
+        except KafkaError:
+            return False
+
+
 class _Producer(KafkaProducer):  # type: ignore[misc]
     """kafka-python's producer, mended: closing it ends its thread.
 
@@ -133,6 +150,7 @@ class Transactions:
         self._patience_s = patience_s
         self._producer = _Producer(
             **connection.kafka_python(),
+            kafka_client=_Client,
             transactional_id=transactional_id,
             transaction_timeout_ms=round(timeout_s * 1000),
             max_block_ms=round(patience_s * 1000),
