@@ -41,6 +41,13 @@ class Site:
         leaders = {each["partition_index"]: each["leader_id"] for each in described["partitions"]}
         return self.cluster.nodes[leaders[partition] - 1]
 
+    def transaction_coordinator(self, group: str) -> Node:
+        """The node that coordinates the transactions of a worker of `group`."""
+        with KafkaAdminClient(**self.plain.kafka_python()) as admin:
+            listed = admin.list_transactions()
+        (node_id,) = {node_id for node_id, all_ in listed.items() for each in all_ if group in each.transactional_id}
+        return self.cluster.nodes[node_id - 1]
+
     def move_leaders(self, topics: Sequence[str]) -> None:
         """Make the next replica of each partition the preferred one, and then the leader."""
         with KafkaAdminClient(**self.plain.kafka_python()) as admin:
