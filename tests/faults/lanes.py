@@ -11,12 +11,12 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import orjson
-from kafka import KafkaAdminClient
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
 from rasad.streams.connection import Connection
 from rasad.streams.tailing import lag
-from rasad.streams.topics import declare, specs, worker_topics
+from rasad.streams.topics import declare, output_topics, specs, worker_topics
 from tests.conftest import unique_topics
 from tests.faults.verdict import Verdict, judge
 from tests.kafka.outcomes import Place, produce
@@ -107,9 +107,13 @@ class Lane:
         self._stacks.pop(process).close()
 
     def settle(self, timeout_s: float = 120.0, meanwhile: Callable[[], None] = lambda: None) -> None:
-        """Wait until the group is at the end of its input, and do something `meanwhile` again and again."""
+        """Wait until all is done and readable, and do something `meanwhile` again and again.
+
+        What was done may not be readable yet: a killed worker's transaction stays open until the broker ends it, and
+        hides from readers of committed records what others commit after it.
+        """
         deadline = time.monotonic() + timeout_s
-        while self.behind() != 0:
+        while self.behind() != 0 or self._hidden() != 0:
             last = "".join(line for process in self.workers for line in process.lines[-5:])
             assert time.monotonic() < deadline, f"{self.name}: {self.behind()} records behind; the workers say:\n{last}"
             meanwhile()
@@ -121,6 +125,24 @@ class Lane:
             return sum(each.behind for each in lag(self.plain, self.group, self.topics.raw))
         except KafkaError:
             return None
+
+    def _hidden(self) -> int | None:
+        """How many offsets of the outputs lie behind a transaction that is still open; None while nobody can say."""
+        try:
+            return self._output_ends("read_uncommitted") - self._output_ends("read_committed")
+        except KafkaError:
+            return None
+
+    def _output_ends(self, isolation_level: str) -> int:
+        with KafkaConsumer(
+            **self.plain.kafka_python(), isolation_level=isolation_level, enable_auto_commit=False
+        ) as consumer:
+            partitions = [
+                TopicPartition(topic, number)
+                for topic in output_topics(self.topics)
+                for number in consumer.partitions_for_topic(topic) or ()
+            ]
+            return sum(consumer.end_offsets(partitions).values())
 
     def judge(self) -> Verdict:
         """What became of everything that was fed."""
