@@ -24,7 +24,7 @@ from tqdm import tqdm
 from rasad.evaluation.corpora import contiguous_blocks, read_conll
 from rasad.evaluation.spans import SpanScorer, spans_of
 from rasad.inference.decoding import best_path, bio_scheme
-from training.labels import labelled_articles
+from training.labels import LABELS, labelled_articles
 from training.machine import autocast, device
 from training.optimisation import Optimisation, batches, corrupt
 from training.tagger import Tagger, TaggerBatch, collate, load_encoder, save_heads
@@ -35,7 +35,7 @@ from training.tagging import (
     as_scraped,
     conll_documents,
     gazetteer_names,
-    mentions_only,
+    labelled_only,
     names_of,
     news_document,
     read_news,
@@ -44,15 +44,11 @@ from training.tagging import (
     wojood_layer,
 )
 
-WEIGHTS = {"quotes": 0.5, "stance_evidence": 0.3, "stance_roles": 0.3, "panx": 0.5}
+WEIGHTS = {"quotes": 0.6, "stance_evidence": 0.3, "stance_roles": 0.5, "panx": 0.5}
 """Share of a layer's loss in the total; 1 where not named."""
 
-LABELS = Path(__file__).parent / "labels" / "mentions.jsonl"
 NEWS_LIKE = ("news", "labels", "silver")
 """Corpora of whole news articles that share the layer `news`."""
-
-AUXILIARY = ("stance_evidence", "stance_roles")
-"""Layers that are trained along and not worth shipping: 476 examples taught them nearly nothing."""
 
 Passes = dict[str, float]
 
@@ -178,9 +174,9 @@ def main() -> None:
     }
     if passes.get("labels", 0) > 0:
         labelled = [a for a in labelled_articles(LABELS, data / "raw") if a["source"] not in held_out]
-        corpora["labels"] = [mentions_only(news_document(article)) for article in labelled]
+        corpora["labels"] = [labelled_only(news_document(article), article["labelled"]) for article in labelled]
     if arguments.silver:
-        corpora["silver"] = [mentions_only(document) for document in read_news(arguments.silver)]
+        corpora["silver"] = [labelled_only(document, ["mentions"]) for document in read_news(arguments.silver)]
     corpora = {name: documents for name, documents in corpora.items() if passes.get(name, 0) > 0}
     dev = {
         "news": [w for d in read_news(data / "news/dev.jsonl") for w in windows(tokenizer, d, max_tokens=256)],
@@ -197,6 +193,7 @@ def main() -> None:
     }
     dev["quotes"] = dev["news"]
     dev["stance_evidence"] = dev["news"]
+    dev["stance_roles"] = dev["news"]
     names = swap_pool(corpora, data / "gazetteer/names.tsv")
 
     model = Tagger(load_encoder(arguments.encoder), layers).to(device()).train()
@@ -241,8 +238,7 @@ def main() -> None:
         optimisation.save(checkpoint, number + 1, steps)
     chosen = average if float(row.get("average/news", 0)) >= float(row.get("last/news", 0)) else model
     chosen.encoder.save_pretrained(arguments.out)
-    kept = {name: labels for name, labels in layers.items() if name not in AUXILIARY}
-    save_heads(nn.ModuleDict({name: chosen.heads[name] for name in kept}), kept, arguments.out)
+    save_heads(chosen.heads, layers, arguments.out)
     (arguments.out / "tokenizer.json").write_bytes((arguments.encoder / "tokenizer.json").read_bytes())
 
 

@@ -7,7 +7,7 @@ corpus labels a sequence of label numbers (-100 where nothing is to be learnt).
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,16 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "panx": bio(("PER", "LOC", "ORG")),
     "quotes": bio(("DIRECT", "INDIRECT", "CUE", "SPEAKER")),
     "stance_evidence": bio(("SUPPORT", "OPPOSE")),
-    "stance_roles": bio(("HOLDER", "TARGET")),
+    "stance_roles": bio(("HOLDER", "SUPPORTED", "OPPOSED")),
 }
+LAYERS_OF = {
+    "mentions": ("news",),
+    "quotes": ("quotes",),
+    "stances": ("stance_evidence", "stance_roles"),
+}
+"""The layers that each kind of an article's labels fills."""
+
+_TARGETS = {"support": "SUPPORTED", "oppose": "OPPOSED"}
 _RENAMED = {"PERS": "PER", "MIS": "MISC"}
 
 
@@ -153,9 +161,9 @@ def news_document(article: dict[str, Any]) -> Document:
         for stance in (s for s in article["stances"] if s["evidence"]["field"] == field_name):
             span = (stance["evidence"]["start"], stance["evidence"]["end"])
             paint("stance_evidence", span, stance["stance"].upper())
-            for role in ("holder", "target"):
+            for role, kind in (("target", _TARGETS[stance["stance"]]), ("holder", "HOLDER")):
                 found = _find(text, stance[role], *span) or _near(text, stance[role], (span[0], span[0]), 150)
-                paint("stance_roles", found, role.upper())
+                paint("stance_roles", found, kind)
         for mention in (m for m in article["mentions"] if m["field"] == field_name):
             if mention.get("debatable"):
                 layers["news"][covered(mention["start"], mention["end"])] = IGNORED
@@ -175,9 +183,10 @@ def news_document(article: dict[str, Any]) -> Document:
     return Document("news", tuple(units))
 
 
-def mentions_only(document: Document) -> Document:
-    """The document with its mention layer alone."""
-    units = tuple(replace(unit, labels={"news": unit.labels["news"]}) for unit in document.units)
+def labelled_only(document: Document, labelled: Collection[str]) -> Document:
+    """The document with the layers of what was `labelled` (keys of LAYERS_OF; others have no layers here) alone."""
+    kept = [layer for kind in labelled for layer in LAYERS_OF.get(kind, ())]
+    units = tuple(replace(unit, labels={layer: unit.labels[layer] for layer in kept}) for unit in document.units)
     return replace(document, units=units)
 
 

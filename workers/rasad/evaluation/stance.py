@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -49,18 +49,20 @@ class StanceResult:
     f1_by_class: Mapping[str, float]
 
 
-def news_claims(path: Path, rng: random.Random, unrelated: int) -> Iterator[Example]:
-    """Each article with its own claims, and with `unrelated` ones of other articles of its category.
+def news_claims(articles: Sequence[Mapping[str, Any]], rng: random.Random, unrelated: int) -> Iterator[Example]:
+    """Each article of a `news/*.jsonl` file with its claims, and with `unrelated` ones of others.
+
+    Those others are of its category where that has enough of them.
 
     With equal `rng` and `unrelated` the pairs are always the same.
     """
-    articles = list(read_jsonl(path))
     for article in articles:
         title, body = article["title"], article["body"]
         for claim in article["claims"]:
             yield Example(pair=Pair(claim=claim["text"], title=title, body=body), label=claim["label"])
-        others = [each for each in articles if each["category"] == article["category"] and each["id"] != article["id"]]
-        for other in rng.sample(others or articles, unrelated):
+        others = [each for each in articles if each["id"] != article["id"]]
+        near = [each for each in others if each["category"] == article["category"]]
+        for other in rng.sample(near if len(near) >= unrelated else others, unrelated):
             claim = rng.choice(other["claims"])["text"]
             yield Example(pair=Pair(claim=claim, title=title, body=body), label="unrelated")
 

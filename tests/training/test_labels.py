@@ -1,0 +1,92 @@
+"""Labels of our own find their words again in the raw article, and nowhere else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.training
+
+TITLE = "الوزير حازم الراوي يفتتح الجسر"
+BODY = "قال حازم الراوي إن الجسر جاهز.\nورفض الراوي مطالب النقابة."
+ARTICLE = {"id": "own-1", "title": TITLE, "text": BODY, "source": "own", "category": "politics"}
+LABELS = Path(__file__).parents[2] / "training" / "labels" / "articles.jsonl"
+
+
+def span(text: str, words: str, field: str = "body") -> list[object]:
+    start = text.index(words)
+    return [field, start, start + len(words)]
+
+
+def label(title: str = TITLE) -> dict[str, object]:
+    return {
+        "id": "own-1",
+        "raw": "own",
+        "sha256": hashlib.sha256(f"{title}\xff{BODY}".encode()).hexdigest()[:16],
+        "mentions": [[*span(TITLE, "حازم الراوي", "title"), "PER"], [*span(BODY, "حازم الراوي"), "PER"]],
+        "quotes": [[*span(BODY, "الجسر جاهز"), "indirect", span(BODY, "قال"), span(BODY, "حازم الراوي")]],
+        "stances": [[span(BODY, "الراوي"), span(BODY, "مطالب النقابة"), "oppose", span(BODY, "ورفض")]],
+        "claims": [["افتتح الراوي الجسر", "agree"]],
+    }
+
+
+def test_spans_become_the_words_of_the_article() -> None:
+    from training.labels import joined
+
+    article = joined(ARTICLE, label())
+    assert article["quotes"][0]["cue"] == "قال"
+    assert article["quotes"][0]["speaker"] == "حازم الراوي"
+    assert (article["stances"][0]["holder"], article["stances"][0]["target"]) == ("الراوي", "مطالب النقابة")
+    assert article["claims"] == [{"text": "افتتح الراوي الجسر", "label": "agree", "evidence": None}]
+    assert article["labelled"] == ["mentions", "quotes", "stances", "claims"]
+
+
+def test_another_text_is_refused() -> None:
+    from training.labels import joined
+
+    with pytest.raises(ValueError, match="own-1 is not the one that was labelled"):
+        joined({**ARTICLE, "text": BODY + " "}, label())
+
+
+def test_a_layer_that_was_not_labelled_teaches_nothing() -> None:
+    from training.labels import joined
+    from training.tagging import LAYERS, labelled_only, news_document
+
+    article = joined(ARTICLE, {key: value for key, value in label().items() if key != "quotes"})
+    document = labelled_only(news_document(article), article["labelled"])
+    assert {layer for unit in document.units for layer in unit.labels} == {"news", "stance_evidence", "stance_roles"}
+    roles = [LAYERS["stance_roles"][number] for number in document.units[2].labels["stance_roles"]]
+    assert roles == ["O", "B-HOLDER", "B-OPPOSED", "I-OPPOSED", "O"]
+
+
+def test_a_changed_headline_is_contradicted_and_a_whole_one_is_not() -> None:
+    from training.finetune_stance import headlines
+    from training.labels import joined
+
+    titles = [f"{TITLE} {number}" for number in range(100, 140)]
+    articles = [joined({**ARTICLE, "title": title}, label(title)) for title in titles]
+    made = list(headlines(articles, random.Random(0)))
+    assert made == list(headlines(articles, random.Random(0)))
+    assert {each.label for each in made} == {"agree", "disagree"}
+    assert all((each.pair.claim in titles) == (each.label == "agree") for each in made)
+    assert all(each.pair.title == "" for each in made)
+
+
+def test_the_labels_in_the_repository_are_whole() -> None:
+    from training.tagging import LAYERS
+
+    for line in LABELS.read_text(encoding="utf-8").splitlines():
+        article = json.loads(line)
+        assert len(article["sha256"]) == 16
+        for field, start, end, kind, *rest in article["mentions"]:
+            assert field in ("title", "body")
+            assert 0 <= start < end
+            assert f"B-{kind}" in LAYERS["news"]
+            assert rest in ([], [True])
+        for text, side in article.get("claims", ()):
+            assert text.strip()
+            assert side in ("agree", "disagree", "discuss")
