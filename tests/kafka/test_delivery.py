@@ -51,7 +51,7 @@ def test_killed_in_the_middle_of_a_batch_nothing_is_lost(
     values = [POISON if number % 10 == 3 else article(number) for number in range(90)]
     places = produce(connection, topics.raw, values)
     for _ in range(3):
-        with worker(connection, topics, group, seconds_each=0.03, batch_max=16) as victim:
+        with worker(connection, topics, group, seconds_each=0.03, batch_max=16, batch_share=1) as victim:
             victim.wait_for_line("batch done")
             time.sleep(0.2)  # the next batch takes half a second
             assert victim.end(signal.SIGKILL) == -signal.SIGKILL
@@ -72,7 +72,8 @@ def test_sigterm_finishes_the_batch_and_commits_it(
     connection: Connection, topics: TopicSettings, group: str, exactly_once: bool
 ) -> None:
     places = produce(connection, topics.raw, map(article, range(60)))
-    with worker(connection, topics, group, seconds_each=0.02, batch_max=20, exactly_once=exactly_once) as first:
+    batches = {"batch_max": 20, "batch_share": 1}
+    with worker(connection, topics, group, seconds_each=0.02, exactly_once=exactly_once, **batches) as first:
         first.wait_for_line("batch done")
         time.sleep(0.1)
         assert first.end(signal.SIGTERM, timeout_s=20) == 0

@@ -99,7 +99,7 @@ def test_workers_killed_at_random_points(connection: Connection, topics: TopicSe
 def test_a_process_that_was_taken_for_dead_cannot_write(
     connection: Connection, ordered_topics: TopicSettings, group: str
 ) -> None:
-    with worker(connection, ordered_topics, group, seconds_each=0.1, exactly_once=True) as zombie:
+    with worker(connection, ordered_topics, group, seconds_each=0.1, exactly_once=True, batch_share=1) as zombie:
         zombie.wait_for_line("worker ready")
         places = produce(connection, ordered_topics.raw, map(article, range(10)))
         time.sleep(0.5)  # the batch takes a second
@@ -119,7 +119,9 @@ def test_a_process_that_was_taken_for_dead_cannot_write(
 
 
 def test_a_process_that_was_replaced_ends(connection: Connection, ordered_topics: TopicSettings, group: str) -> None:
-    with worker(connection, ordered_topics, group, seconds_each=0.1, exactly_once=True, instance_id="one") as zombie:
+    with worker(
+        connection, ordered_topics, group, seconds_each=0.1, exactly_once=True, instance_id="one", batch_share=1
+    ) as zombie:
         zombie.wait_for_line("worker ready")
         places = produce(connection, ordered_topics.raw, map(article, range(10)))
         time.sleep(0.5)  # the batch takes a second
@@ -158,7 +160,7 @@ def test_a_transaction_that_outlasts_its_time_repeats_and_loses_nothing() -> Non
         connection = Connection(bootstrap_servers=(own.bootstrap,))
         topics_module.declare(connection, topics_module.specs(topics))
         places = produce(connection, topics.raw, map(article, range(1_000)))
-        with worker(connection, topics, "frozen out", exactly_once=True, batch_max=1_000) as running:
+        with worker(connection, topics, "frozen out", exactly_once=True, batch_max=1_000, batch_share=1) as running:
             while not high_watermark(connection, topics.enriched):
                 time.sleep(0.05)
             # The transaction goes on for a while; whether the broker aborts it first or the worker ends it first once

@@ -166,6 +166,8 @@ class WorkerSettings(_Group):
     batch_max: int = Field(default=32, ge=1, le=10_000)
     # Some four seconds on two cores: well inside the grace period, and longer batches pad no less.
     batch_tokens: int = Field(default=16_384, ge=1, le=2**24)
+    # One in so many of the articles that wait make a batch, so 4 go one by one and 128 fill it; 1 always takes all.
+    batch_share: int = Field(default=4, ge=1, le=10_000)
     # Only a batch with room waits, and only while the broker holds more: see streams/batching.py.
     batch_wait_ms: int = Field(default=5, ge=0, le=60_000)
     # A broker refuses sessions outside its group.min and group.max.session.timeout.ms, 6 s and 30 min by default.

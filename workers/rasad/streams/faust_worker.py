@@ -320,7 +320,7 @@ class _Inbox:
                 async with asyncio.timeout(pause_s):
                     await self._arrived.wait()
             pause_s = self._waiting.wait_s(behind())
-        batch = self._waiting.take()
+        batch = self._waiting.take(behind())
         self._taken.set()
         return batch
 

@@ -173,7 +173,7 @@ class Membership:
         while (pause_s := self._waiting.wait_s(sum(self.lags().values()))) > 0:
             self._gather(max(round(pause_s * 1000), 1))
         self._consumer.pause(*self._consumer.assignment())
-        return [each for each in self._waiting.take() if self.holds(each)]
+        return [each for each in self._waiting.take(sum(self.lags().values())) if self.holds(each)]
 
     def finished(self, ends: Mapping[TopicPartition, int]) -> None:
         """Note that all records before these offsets are done with."""
