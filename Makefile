@@ -57,7 +57,8 @@ bench: $(VENV)/.benchmarks ## measure everything into benchmarks/RESULTS.md: DAT
 faults: setup ## both workers under faults injected into a cluster of three nodes
 	$(BIN)/python -m pytest -m 'faults and not soak'
 
-soak: setup ## delivery under injected faults, at length
+soak: setup ## 30 minutes of injected faults, then bad input and replays at length
+	$(BIN)/python -m tests.faults.soak
 	$(BIN)/python -m pytest -m soak --timeout=3600
 
 clean: ## remove what setup and runs made
