@@ -128,11 +128,12 @@ def rasad_worker(
 
 
 def first_try_worker(
-    connection: Connection, topics: TopicSettings, scratch: Path, model: Path
+    connection: Connection, topics: TopicSettings, scratch: Path, names: Path, *, stance: Path | None = None
 ) -> AbstractContextManager[Worker]:
-    """The worker of benchmarks.first_try_worker with the Hugging Face model at a directory. It starts."""
+    """The worker of benchmarks.first_try_worker with the Hugging Face models at these directories. It starts."""
     servers = ",".join(connection.bootstrap_servers)
-    command = ["benchmarks.first_try_worker", servers, topics.raw, topics.enriched, str(model)]
+    command = ["benchmarks.first_try_worker", servers, topics.raw, topics.enriched, str(names)]
+    command += [str(stance)] if stance else []
     return _running(command, {}, scratch)
 
 

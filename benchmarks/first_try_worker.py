@@ -1,8 +1,9 @@
 """The worker that people write first: a plain Faust agent, one pipeline call an article, whatever comes.
 
 It stands for what Rasad is compared with, and is no part of it: the pipeline cuts an article at 512 tokens, the event
-loop stands still while it runs, and an exception ends the agent. It finds names alone, no quotes and no stances.
-`python -m benchmarks.first_try_worker BOOTSTRAP_SERVERS RAW_TOPIC ENRICHED_TOPIC MODEL_DIRECTORY`
+loop stands still while it runs, and an exception ends the agent. It finds names, and with a second model says how the
+body stands to the headline; no quotes, no stances of persons.
+`python -m benchmarks.first_try_worker BOOTSTRAP_SERVERS RAW_TOPIC ENRICHED_TOPIC NER_DIRECTORY [STANCE_DIRECTORY]`
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import faust
 from transformers import pipeline
 
 
-def main(servers: str, raw: str, enriched: str, model: str) -> None:
+def main(servers: str, raw: str, enriched: str, ner: str, stance: str = "") -> None:
     app = faust.App(
         "first-try",
         broker=[f"kafka://{server}" for server in servers.split(",")],
@@ -25,14 +26,17 @@ def main(servers: str, raw: str, enriched: str, model: str) -> None:
         web_enabled=False,
     )
     articles, events = app.topic(raw), app.topic(enriched, key_serializer="raw")
-    find_names = pipeline("token-classification", model=model, aggregation_strategy="simple")
+    find_names = pipeline("token-classification", model=ner, aggregation_strategy="simple")
+    judge = pipeline("text-classification", model=stance) if stance else None
 
     @app.agent(articles)  # type: ignore[untyped-decorator]
     async def enrich(stream: AsyncIterable[dict[str, Any]]) -> None:
         async for article in stream:
             names = find_names(f"{article['title']}\n{article['body']}")
             found = [{**name, "score": float(name["score"])} for name in names]
-            await events.send(key=article["id"].encode(), value={"article": article, "names": found})
+            pair = {"text": article["title"], "text_pair": article["body"]}
+            judged = judge(pair, truncation=True) if judge else None
+            await events.send(key=article["id"].encode(), value={"article": article, "names": found, "stance": judged})
 
     @app.on_rebalance_complete.connect  # type: ignore[untyped-decorator]
     async def ready(*_: object, **__: object) -> None:

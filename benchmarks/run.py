@@ -14,7 +14,10 @@ import typer
 from benchmarks import articles, machine
 from benchmarks.options import DataOption, QuickOption, err, run
 
-PROGRAMS: Final = ("engine", "ceiling", "worker", "scale", "claims_gate")
+PROGRAMS: Final = (
+    *("engine", "ceiling", "operators", "batches", "reference"),
+    *("worker", "scale", "claims_gate"),
+)
 ROOT: Final = Path(__file__).parents[1]
 RESULTS: Final = Path(__file__).with_name("RESULTS.md")
 
@@ -26,7 +29,7 @@ def main(
 ) -> None:
     """Run every benchmark and write their tables to one file, with the machine, its features, versions and commands.
 
-    On an idle machine with two cores it takes some 25 minutes, with --quick some 5. Leave the machine alone meanwhile:
+    On an idle machine with two cores it takes some 35 minutes, with --quick some 6. Leave the machine alone meanwhile:
     what else runs there is in the figures. A program that fails is named in the file, and the exit code is 1.
 
     Example: `python -m benchmarks.run --data ../shared/data`

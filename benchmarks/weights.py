@@ -99,6 +99,11 @@ def random_stance(shape: Shape, folder: Path) -> Bundle:
     return _bundle_of(_random_model(shape, list(CLAIM_LABELS), "stance", folder), "stance")
 
 
+def random_pair_classifier(shape: Shape, folder: Path) -> Path:
+    """A Hugging Face model of that shape with random weights that judges a claim and a text."""
+    return _random_model(shape, list(CLAIM_LABELS), "stance", folder)
+
+
 def _random_model(shape: Shape, labels: list[str], task: Task, folder: Path) -> Path:
     """Written to a directory below `folder`, with the bundled tokenizer."""
     directory = folder / f"{task}-{shape.name.replace('/', '-').replace(' ', '-')}"
@@ -195,7 +200,7 @@ def dequantised(graph: Path) -> Arrays:
     found[table] = arrays[f"model.encoder.{table}_int8"] * found.pop(f"{table}_scale")
     for node in model.graph.node:
         inputs = list(node.input)
-        if node.op_type == "MatMulInteger":
+        if node.op_type in ("MatMulInteger", "MatMulIntegerToFloat"):
             scale = arrays[inputs[1].replace("/int8", "/scale")]
             found[f"{_module(node.output[0])}.weight"] = (arrays[inputs[1]] * scale).T.copy()
         elif node.op_type == "MatMul" and inputs[1] in arrays:
@@ -207,5 +212,5 @@ def dequantised(graph: Path) -> Arrays:
 
 
 def _module(result: str) -> str:
-    """`/encoder/encoder/layer.0/output/dense/MatMul_output_0/int32` is of the module `encoder.layer.0.output.dense`."""
+    """`/encoder/encoder/layer.0/output/dense/MatMul_output_0` is of the module `encoder.layer.0.output.dense`."""
     return result.partition("/MatMul")[0].removeprefix("/").removeprefix("encoder/").replace("/", ".")

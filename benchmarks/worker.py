@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -23,18 +25,29 @@ from benchmarks.cluster import (
 )
 from benchmarks.measuring import Timings, interleaved, percentile
 from benchmarks.options import DataOption, QuickOption, err, progress, run
-from benchmarks.tables import Report, figure, percent, whole
+from benchmarks.tables import Report, figure, percent, times, whole
 from rasad.demo import cluster
 from rasad.enrich.enricher import Enricher
+from rasad.inference.bundle import load_bundle
+from rasad.inference.tokenization import TextTokenizer
 from rasad.messages import RawArticle, Record
 from rasad.settings import TopicSettings, WorkerSettings
 from rasad.streams.batching import Limits, Waiting
 from rasad.streams.connection import Connection
 
 ENGINE: Final = "engine alone"
-FIRST_TRY: Final = "first try"
+FAUST: Final = "Faust"
+TRANSACTIONAL: Final = "transactional"
+NAMES_ALONE: Final = "Faust, names alone"
+FIRST_TRY: Final = "first try, names alone"
+FIRST_TRY_STANCE: Final = "first try"
+LATENCIES_OF: Final = (FAUST, TRANSACTIONAL, FIRST_TRY)
 LOADS: Final = (0.25, 0.5, 0.9)
 """Shares of what a worker was measured to take."""
+FIRST_TRY_READS: Final = weights.POSITIONS - 2
+"""Tokens of an article, special ones not counted."""
+MEDIAN_LOAD: Final = 0.5
+"""Of what the engine alone takes of the median article."""
 POOL: Final = 300
 """Different articles, where the data has as many."""
 _FRESH: Final = itertools.count()
@@ -71,12 +84,29 @@ def _keys(records: Sequence[Record]) -> list[bytes]:
 
 
 def enrich_all(enricher: Enricher, played: Sequence[RawArticle]) -> None:
-    """The articles in the batches that a worker takes from a backlog, without a broker."""
+    """The articles in batches as large as a worker ever takes them, without a broker."""
     waiting: Waiting[Record] = Waiting(Limits.of(WorkerSettings()))
     for record in _numbered(played):
         waiting.add(record, len(record.value))
-    while batch := waiting.take():
+    while batch := waiting.take(behind=sys.maxsize):
         enricher.enrich(batch)
+
+
+def seconds_alone(enricher: Enricher, article: RawArticle, rounds: int) -> float:
+    """The engine's median time for one article with nothing beside it."""
+    seconds = []
+    for record in _numbered([article] * (rounds + 1)):
+        begun = time.perf_counter()
+        enricher.enrich([record])
+        seconds.append(time.perf_counter() - begun)
+    return percentile(seconds[1:], 0.5)
+
+
+def tokens_of(played: Sequence[RawArticle]) -> list[int]:
+    """Of title and body together, in the NER model's pieces."""
+    tokenizer = TextTokenizer(load_bundle(None, task="ner"))
+    read = tokenizer.tokenize([text for each in played for text in (each.title, each.body)])
+    return [len(title.ids) + len(body.ids) for title, body in zip(read[::2], read[1::2], strict=True)]
 
 
 @contextmanager
@@ -91,72 +121,142 @@ def subjects(connection: Connection, scratch: Path) -> Iterator[dict[str, Subjec
             return Subject(connection, worker, topics, stack.enter_context(Arrivals(connection, topics)))
 
         err.print("starting the workers ...", style="dim")
-        model = weights.bundled_ner(scratch).model
+        names = weights.bundled_ner(scratch).model
+        small = weights.random_stance(weights.TINY, scratch).directory
+        pairs = weights.random_pair_classifier(weights.bundled_shape(load_bundle(None, task="stance")), scratch)
         yield {
-            "Faust": started(lambda topics: rasad_worker(connection, topics, scratch)),
-            "transactional": started(
+            FAUST: started(lambda topics: rasad_worker(connection, topics, scratch)),
+            TRANSACTIONAL: started(
                 lambda topics: rasad_worker(connection, topics, scratch, group="bench-once", exactly_once=True)
             ),
-            FIRST_TRY: started(lambda topics: first_try_worker(connection, topics, scratch, model)),
+            NAMES_ALONE: started(
+                lambda topics: rasad_worker(connection, topics, scratch, group="bench-names", stance=small)
+            ),
+            FIRST_TRY_STANCE: started(
+                lambda topics: first_try_worker(connection, topics, scratch, names, stance=pairs)
+            ),
+            FIRST_TRY: started(lambda topics: first_try_worker(connection, topics, scratch, names)),
         }
 
 
 def throughput(
-    running: Mapping[str, Subject], played: Sequence[RawArticle], few: Sequence[RawArticle], rounds: int
+    enricher: Enricher, running: Mapping[str, Subject], played: Sequence[RawArticle], rounds: int
 ) -> Timings:
-    """Seconds of each subject, and of the engine alone, for `played`; the first try gets `few`."""
-    enricher = Enricher.open()
+    """Seconds of each subject, and of the engine alone, for `played`."""
     ways: dict[str, Callable[[], object]] = {ENGINE: lambda: enrich_all(enricher, played)}
     for name, subject in running.items():
-        given = few if name == FIRST_TRY else played
-        ways[name] = lambda subject=subject, given=given: subject.saturated(given)  # type: ignore[misc]
+        ways[name] = lambda subject=subject: subject.saturated(played)  # type: ignore[misc]
     return interleaved(ways, rounds, name="throughput")
+
+
+def comparison(timings: Timings, name: str, first_try: str, read: Mapping[str, int]) -> str:
+    """How many times as fast a worker is as a first try, an article and a token."""
+    ratio = timings.times_as_fast(name, first_try)
+    return (
+        f"{name} beside {first_try}: {times(ratio)} by articles, {times(ratio * read[name] / read[first_try])} by "
+        "tokens read for names."
+    )
+
+
+def notes(pool: Sequence[int], played: Sequence[int], median: int, alone: float) -> list[str]:
+    """How to read the table; tokens of the articles, of the median one, and its seconds in the engine."""
+    long = sum(each > 4 * median for each in pool) / len(pool)
+    read = sum(min(each, FIRST_TRY_READS) for each in played) / sum(played)
+    tiny = f"{weights.TINY.layers} layer of {weights.TINY.hidden}"
+    latencies = (
+        "Latencies are from a record's timestamp to its outcome's arrival; of fewer than 100, p99 is the slowest."
+    )
+    of_load = (
+        "`load`: share of the worker's own throughput at which articles were sent; at `median article` it is one of "
+        f"median length, {median} tokens, over and over, and the share one of what the engine alone takes of it."
+    )
+    of_tokens = (
+        f"`tokens/s`: tokens read for names. Rasad reads all of an article, a first try {FIRST_TRY_READS} at most: "
+        f"{percent(read)} of these."
+    )
+    of_p99 = (
+        f"`p99 is`: so many times the engine's {whole(1000 * alone)} ms for the median article alone. "
+        f"{100 * long:.1f} % of all articles are more than four times as long as that one."
+    )
+    of_rasad = (
+        f"{FAUST} and {TRANSACTIONAL}: all of Rasad, which is names of eight types, quotes, entity stances, and the "
+        "headline's stance towards the sentences of the body that decide, in at most 192 tokens."
+    )
+    of_stance = (
+        f"{FIRST_TRY_STANCE}: and one call for headline and body, cut at {weights.POSITIONS} tokens, with a model of "
+        "the stance encoder's shape in fp32. Its weights are random, as transformers has no such output layer."
+    )
+    return [
+        "`of the engine`: share of what the engine alone does in the same run, in full batches.",
+        of_tokens,
+        of_load,
+        latencies,
+        of_p99,
+        of_rasad,
+        f"{NAMES_ALONE}: the stance model replaced by one of {tiny}, which takes next to no time.",
+        f"{FIRST_TRY} (benchmarks/first_try_worker.py): one pipeline call an article with the NER weights in fp32.",
+        of_stance,
+    ]
 
 
 def main(data: DataOption = None, quick: QuickOption = False) -> None:
     """Articles a second and latencies of both of Rasad's workers, and of the one that people write first.
 
     Throughput: all articles are put on the raw topic at once, and the time is taken until the last outcome can be read;
-    in turns with the engine alone, which gets the same articles in the same batches without a broker. Latency: articles
+    in turns with the engine alone, which gets the same articles in full batches without a broker. Latency: articles
     are sent at a fixed rate, a share of that throughput, whether or not the worker keeps up; an article's latency runs
     from its record's timestamp, when it was due, to when a subscriber has its outcome. Everything shares this machine's
     cores, the broker too.
 
     Example: `python -m benchmarks.worker --data ../shared/data`
     """
-    count, few, rounds, seconds, least = (12, 4, 1, 5.0, 6) if quick else (40, 16, 3, 20.0, 15)
+    count, rounds, seconds, least = (12, 1, 5.0, 6) if quick else (40, 3, 20.0, 15)
     pool = articles.load(data, POOL)
     played = articles.repeated(pool, count)
+    tokens = tokens_of(played)
+    cut = [min(each, FIRST_TRY_READS) for each in tokens]
+    in_pool = tokens_of(pool)
+    median = sorted(range(len(pool)), key=in_pool.__getitem__)[len(pool) // 2]
     report = Report(
         f"Worker: {count} articles of {articles.origin(data)}, medians over {rounds} rounds",
-        ("worker", "articles/s", "of the engine", "load", "sent/s", "articles", "p50 ms", "p95 ms", "p99 ms"),
+        (
+            *("worker", "articles/s", "tokens/s", "of the engine"),
+            *("load", "sent/s", "articles", "p50 ms", "p95 ms", "p99 ms", "p99 is"),
+        ),
         numeric=1,
     )
+    enricher = Enricher.open()
     with (
         tempfile.TemporaryDirectory(prefix="rasad-bench-") as folder,
         cluster(err) as connection,
         subjects(connection, Path(folder)) as running,
     ):
-        timings = throughput(running, played, played[:few], rounds)
+        timings = throughput(enricher, running, played, rounds)
+        alone = seconds_alone(enricher, pool[median], 2 * rounds + 1)
         engine = count / timings.median(ENGINE)
-        report.add(ENGINE, figure(engine), *[""] * 7)
+        read = {name: sum(cut if name in (FIRST_TRY, FIRST_TRY_STANCE) else tokens) for name in (ENGINE, *running)}
+        report.add(ENGINE, figure(engine), whole(read[ENGINE] / timings.median(ENGINE)), *[""] * 8)
         for name, subject in running.items():
-            capacity = (few if name == FIRST_TRY else count) / timings.median(name)
-            told = [figure(capacity), percent(capacity / engine)]
-            for load in LOADS:
-                rate = load * capacity
-                sent = articles.repeated(pool, max(round(rate * seconds), least))
-                with progress(f"{name} at {percent(load)}", len(sent)) as done:
-                    taken = [1000 * each for each in subject.latencies(sent, rate, done)]
-                found = [whole(percentile(taken, share)) for share in (0.5, 0.95, 0.99)]
-                report.add(name, *told, percent(load), figure(rate), whole(len(taken)), *found)
-                told = ["", ""]
+            capacity = count / timings.median(name)
+            told = [figure(capacity), whole(read[name] / timings.median(name)), percent(capacity / engine)]
+            if name not in LATENCIES_OF:
+                report.add(name, *told, *[""] * 7)
+                continue
+            loads = [(percent(load), load * capacity, pool) for load in LOADS]
+            if name != FIRST_TRY:
+                loads.append((f"{percent(MEDIAN_LOAD)}, median article", MEDIAN_LOAD / alone, [pool[median]]))
+            for load, rate, given in loads:
+                sent = articles.repeated(given, max(round(rate * seconds), least))
+                with progress(f"{name} at {load}", len(sent)) as done:
+                    taken = subject.latencies(sent, rate, done)
+                found = [percentile(taken, share) for share in (0.5, 0.95, 0.99)]
+                shown = [whole(1000 * each) for each in found]
+                report.add(name, *told, load, figure(rate), whole(len(taken)), *shown, times(found[-1] / alone))
+                told = ["", "", ""]
+    report.notes += notes(in_pool, tokens, in_pool[median], alone)
     report.notes += [
-        "`of the engine`: share of what the engine alone does in the same run.",
-        "`load`: share of the worker's own throughput at which articles were sent.",
-        "Latencies are from a record's timestamp to its outcome's arrival; of fewer than 100, p99 is the slowest.",
-        f"{FIRST_TRY} (benchmarks/first_try_worker.py): the NER weights in fp32 alone, at most 512 tokens an article.",
-        f"Its throughput is that for the first {few} of the articles.",
+        comparison(timings, FAUST, FIRST_TRY_STANCE, read),
+        comparison(timings, NAMES_ALONE, FIRST_TRY, read),
     ]
     report.print()
 

@@ -35,3 +35,24 @@ def test_a_layer_is_counted_as_its_products() -> None:
     parameters = sum(each.inner * each.columns * each.count for each in layer_gemms(BERT_BASE, 1))
     assert parameters == 4 * 768 * 768 + 2 * 768 * 3072
     assert token_operations(BERT_BASE, 0) == 12 * 2 * parameters
+
+
+def test_packing_changes_no_mention_and_a_difference_is_told() -> None:
+    from benchmarks import articles
+    from benchmarks.reference import Found, OneWindow, differences, read
+    from rasad.enrich.reading import documents
+    from rasad.inference.backend import OnnxBackend
+    from rasad.inference.bundle import load_bundle
+    from rasad.inference.engine import Engine
+
+    bundle = load_bundle(None, task="ner")
+    engine = Engine.open(bundle)
+    given = documents(engine, [(each.title, each.body) for each in articles.load(None, 3)])
+    found = read(engine, given, lambda _: None)
+    plain = read(OneWindow(bundle, OnnxBackend(bundle)), given, lambda _: None)
+    assert list(differences(found, plain)) == []
+    assert all((one.labels == other.labels).all() for one, other in zip(found, plain, strict=True))
+    place, name = next(iter(found[0].mentions.items()))
+    less = [Found(found[0].labels, {key: each for key, each in found[0].mentions.items() if key != place}), *found[1:]]
+    assert list(differences(less, found)) == [(0, None, name)]
+    assert list(differences(found, less)) == [(0, name, None)]

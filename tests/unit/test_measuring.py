@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import articles
+from benchmarks.batches import Sequences, in_batches, padding
 from benchmarks.measuring import Timings, interleaved, percentile
+from benchmarks.operators import Profile
 from benchmarks.tables import Report, figure, percent, times
 
 
@@ -53,3 +55,33 @@ def test_articles_are_the_same_each_time_and_repeat_under_ids_of_their_own() -> 
     assert all(len(each.title) + len(each.body) <= 500 for each in articles.load(None, 3, longest=500))
     records = list(articles.as_records(drawn, "run-1"))
     assert len({record.key for record in records}) == 40
+
+
+def test_padding_is_reckoned_over_both_models_and_all_batches() -> None:
+    read = [Sequences([100, 100], [50]), Sequences([90], [40])]
+    assert padding(read, [[0], [1]], 1024) == (0.0, 4)
+    share, runs = padding(read, [[0, 1]], 1024)
+    assert (share, runs) == (1 - 380 / 400, 2)
+
+
+def test_batches_are_planned_as_a_worker_takes_them() -> None:
+    records = list(articles.as_records(articles.load(None, 10), "planned"))
+    assert [len(batch) for batch in in_batches(records, 4)] == [4, 4, 2]
+    assert [index for batch in in_batches(records, 4) for index in batch] == list(range(10))
+
+
+def test_a_profile_adds_up_kernels_by_operator() -> None:
+    def event(name: str, category: str, duration: int, **arguments: str) -> dict[str, object]:
+        return {"name": name, "cat": category, "dur": duration, "args": arguments}
+
+    found = Profile.of(
+        [
+            event("model_run", "Session", 900),
+            event("a_fence_before", "Node", 1, op_name="MatMul"),
+            event("a_kernel_time", "Node", 300, op_name="MatMul"),
+            event("b_kernel_time", "Node", 200, op_name="MatMul"),
+            event("c_kernel_time", "Node", 100, op_name="Add"),
+        ]
+    )
+    assert found.seconds == pytest.approx({"MatMul": 500e-6, "Add": 100e-6})
+    assert found.calls == {"MatMul": 2, "Add": 1}
