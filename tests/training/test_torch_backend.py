@@ -142,6 +142,24 @@ def test_every_backend_gives_the_same_logits(made: dict[Task, Made], task: Task)
     assert not torch_fp32.batch_invariant
 
 
+@pytest.mark.parametrize("task", ["ner", "stance"])
+def test_int8_logits_are_the_same_bits_in_any_batch_and_under_any_padding(made: dict[Task, Made], task: Task) -> None:
+    bundle, heads = made[task].bundle, list(HEADS[task])
+    backend = OnnxBackend(bundle, threads=1)
+    ids, mask = batch(Engine.open(bundle, threads=1), task)
+    alone = [
+        backend.run(row[None, :length], np.ones((1, length), np.int64), heads)
+        for row, length in zip(ids, mask.sum(axis=1), strict=True)
+    ]
+    for columns in (0, 1, 7, 40):
+        wider = [np.pad(each, ((0, 0), (0, columns))) for each in (ids, mask)]
+        together = backend.run(wider[0], wider[1], heads)
+        for index, single in enumerate(alone):
+            for name, logits in single.items():
+                shown = together[name][index, : logits.shape[1]] if logits.ndim == 3 else together[name][index]
+                assert np.array_equal(shown, logits[0])
+
+
 def test_attention_over_jagged_tensors_is_attention_by_sequence() -> None:
     import torch
 
