@@ -1,8 +1,8 @@
 """How far to trust each frame of an entity stance: a logistic regression over how it was read.
 
-A frame is right where the news labels have a stance in its paragraph with its side, whose holder and target share a
-content word with its own, as `rasad models eval` scores it. Whole articles are left out in cross-validation, whose
-figures are printed; the weights then come from all of them.
+A frame is right where the labels, those of the news corpus and our own, have a stance in its paragraph with its side,
+whose holder and target share a content word with its own, as `rasad models eval` scores it. Whole articles are left out
+in cross-validation, whose figures are printed; the weights then come from all of them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
 from rasad.enrich.enricher import QUOTES_HEAD
 from rasad.enrich.entities import Resolution, resolve
@@ -30,6 +31,7 @@ from rasad.evaluation.corpora import read_jsonl
 from rasad.inference.bundle import load_bundle
 from rasad.inference.engine import Engine
 from rasad.messages import Field, Quote, Stance
+from training.labels import LABELS, labelled_articles
 
 FOLDS = 10
 SEED = 0
@@ -151,7 +153,9 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, help="NER bundle; the shipped one by default")
     arguments = parser.parse_args()
     engine = Engine.open(load_bundle(arguments.bundle, task="ner"))
-    read = list(read_articles(engine, list(read_jsonl(arguments.data / "news/train.jsonl"))))
+    labelled = labelled_articles(LABELS, arguments.data / "raw")
+    articles = [*read_jsonl(arguments.data / "news/train.jsonl"), *(a for a in labelled if "stances" in a["labelled"])]
+    read = list(tqdm(read_articles(engine, articles), total=len(articles), unit=" articles", mininterval=5))
     seen = [frames_of(each) for each in read]
     score = stance_result([each.article for each in read], cross_validated(read, seen)).whole
     weights = fitted([each for mine in seen for each in mine])

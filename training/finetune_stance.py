@@ -265,10 +265,10 @@ def main() -> None:
     parser.add_argument("encoder", type=Path, help="encoder directory written by training.pretrain")
     parser.add_argument("data", type=Path, help="folder of the corpora")
     parser.add_argument("out", type=Path, help="directory to write")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of the run (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=4, help="rounds of the run (default: %(default)s)")
     parser.add_argument(
         "--passes",
-        default="news=1.5,headlines=1,ans=4.5,ans_article=0.05,unifiedfc=1.5,nli=1,target=1.5",
+        default="news=0.95,headlines=0.6,ans=3.5,ans_article=0.03,unifiedfc=1.2,nli=1,target=1",
         help="passes over each corpus (default: %(default)s)",
     )
     parser.add_argument("--max-tokens", type=int, default=192, help="pieces a pair (default: %(default)s)")
@@ -306,7 +306,7 @@ def main() -> None:
     for number in range(done, arguments.rounds):
         generator = torch.Generator().manual_seed(arguments.seed * 1000 + number)
         rng = random.Random(f"{arguments.seed}/{number}")
-        train["news"] = news_pairs(news_claims(claimed, rng, 2), encoder)
+        train["news"] = news_pairs(news_claims(claimed, rng, 1), encoder)
         train["headlines"] = news_pairs(headlines(articles, rng), encoder)
         chosen: list[Pair] = []
         for corpus, pairs in train.items():
