@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -89,6 +90,10 @@ def test_a_killed_node_comes_back_on_its_port_with_its_data() -> None:
         assert node.pid not in (None, first)
         assert write(running.bootstrap, "kept", b"after") == 1
         node.pause()
+        # A signal is delivered when the kernel gets to it: a process of many threads stops a moment later.
+        deadline = time.monotonic() + 10
+        while psutil.Process(node.pid).status() != psutil.STATUS_STOPPED and time.monotonic() < deadline:
+            time.sleep(0.01)
         assert psutil.Process(node.pid).status() == psutil.STATUS_STOPPED
         node.resume()
         assert write(running.bootstrap, "kept", b"thawed") == 2
