@@ -189,7 +189,7 @@ def test_shipped_weights_tell_a_plain_clause_from_a_doubtful_one() -> None:
 
 def test_the_probability_is_that_of_the_features() -> None:
     assert len(shipped_weights()) < 200
-    assert read("اتهمت هدى سالم وزارة الصحة بالإهمال.", HUDA, MINISTRY, weights={}) == []
+    assert read("اتهمت هدى سالم وزارة الصحة بالإهمال.", HUDA, MINISTRY, weights={"oppose": -1.0}) == []
     (stance,) = read("اتهمت هدى سالم وزارة الصحة بالإهمال.", HUDA, MINISTRY, weights={"verb": 1.0, "oppose": 1.0})
     assert stance.probs["oppose"] == pytest.approx(1 / (1 + np.exp(-2.0)), abs=1e-4)
 
