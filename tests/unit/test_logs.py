@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from kafka.errors import Cancelled, KafkaConnectionError
 
 from rasad.logs import configure, get_logger, record_context
 
@@ -111,3 +112,13 @@ def test_the_last_configuration_holds():
     get_logger("rasad.test").info("x")
     assert first.getvalue() == ""
     assert len(lines(second)) == 1
+
+
+def test_a_refresh_that_a_close_cancelled_is_no_error() -> None:
+    stream = io.StringIO()
+    configure("info", "json", stream)
+    cluster = logging.getLogger("kafka.cluster")
+    cluster.error("Metadata refresh: failed %s", Cancelled())
+    cluster.error("Metadata refresh: failed %s", KafkaConnectionError("away"))
+    (line,) = stream.getvalue().splitlines()
+    assert "away" in line

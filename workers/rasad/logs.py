@@ -28,7 +28,15 @@ cannot read: nothing that an operator can act on."""
 _WIRES: Final = ("kafka.protocol.parser", "kafka.net.connection", "aiokafka.conn")
 """Loggers that write down every request at level debug, passwords and tokens among them: never heard below info."""
 
+_METADATA: Final = "kafka.cluster"
+
 _FIRST: Final = ("timestamp", "level", "logger", "event", "article_id", "topic", "partition", "offset")
+
+
+def _not_cancelled(record: logging.LogRecord) -> bool:
+    """False for what kafka-python calls an error: a metadata refresh that its own close cancelled."""
+    arguments = record.args if isinstance(record.args, tuple) else ()
+    return not any(type(each).__name__ == "Cancelled" for each in arguments)
 
 
 def configure(level: Level = "info", format_: Format = "auto", stream: TextIO | None = None) -> None:
@@ -57,6 +65,9 @@ def configure(level: Level = "info", format_: Format = "auto", stream: TextIO | 
         )
     for name in _NOTES:
         logging.getLogger(name).setLevel(threshold if threshold <= logging.DEBUG else logging.ERROR)
+    metadata = logging.getLogger(_METADATA)
+    if _not_cancelled not in metadata.filters:
+        metadata.addFilter(_not_cancelled)
     logging.captureWarnings(capture=True)
     structlog.configure(
         processors=[
