@@ -13,6 +13,7 @@ import structlog
 from kafka.errors import Cancelled, KafkaConnectionError
 
 from rasad.logs import configure, get_logger, record_context
+from rasad.streams.log_limits import RepeatLimit
 
 
 @pytest.fixture(autouse=True)
@@ -118,6 +119,8 @@ def test_a_refresh_that_a_close_cancelled_is_no_error() -> None:
     stream = io.StringIO()
     configure("info", "json", stream)
     cluster = logging.getLogger("kafka.cluster")
+    for limit in [each for each in cluster.filters if isinstance(each, RepeatLimit)]:
+        cluster.removeFilter(limit)
     cluster.error("Metadata refresh: failed %s", Cancelled())
     cluster.error("Metadata refresh: failed %s", KafkaConnectionError("away"))
     (line,) = stream.getvalue().splitlines()

@@ -67,7 +67,8 @@ def configure(level: Level = "info", format_: Format = "auto", stream: TextIO | 
         logging.getLogger(name).setLevel(threshold if threshold <= logging.DEBUG else logging.ERROR)
     metadata = logging.getLogger(_METADATA)
     if _not_cancelled not in metadata.filters:
-        metadata.addFilter(_not_cancelled)
+        # First, so that a limit on repeats does not count what is never heard.
+        metadata.filters.insert(0, _not_cancelled)
     logging.captureWarnings(capture=True)
     structlog.configure(
         processors=[
