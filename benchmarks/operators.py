@@ -20,7 +20,7 @@ from benchmarks.tables import Report, figure, percent, whole
 from rasad import metrics
 from rasad.enrich.enricher import Enricher
 from rasad.enrich.stance import StanceModel
-from rasad.inference.backend import Logits, available_cores
+from rasad.inference.backend import Logits, available_cores, session_options
 from rasad.inference.bundle import Bundle, load_bundle
 from rasad.inference.engine import Engine
 from rasad.inference.tokenization import Ints
@@ -42,11 +42,7 @@ class ProfiledBackend:
     name = "onnx, profiled"
 
     def __init__(self, bundle: Bundle, scratch: Path) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = available_cores()
-        options.inter_op_num_threads = 1
-        options.enable_mem_pattern = False
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options = session_options()
         options.enable_profiling = True
         options.profile_file_prefix = str(scratch / bundle.manifest.task)
         self._session = onnxruntime.InferenceSession(bundle.model, options, providers=["CPUExecutionProvider"])

@@ -96,7 +96,7 @@ def random_ner(shape: Shape, folder: Path) -> Weights:
 
 def random_stance(shape: Shape, folder: Path) -> Bundle:
     """A stance bundle of that shape with random weights."""
-    return _bundle_of(_random_model(shape, list(CLAIM_LABELS), "stance", folder), "stance")
+    return _bundle_of(random_pair_classifier(shape, folder), "stance")
 
 
 def random_pair_classifier(shape: Shape, folder: Path) -> Path:

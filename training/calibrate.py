@@ -66,7 +66,7 @@ def ner_temperatures(engine: Engine, articles: Sequence[dict[str, Any]]) -> dict
 
 def stance_temperatures(engine: Engine, data: Path) -> dict[str, float]:
     """A temperature for each head that has a dev set."""
-    sets = {"news": list(news_claims(list(read_jsonl(data / "news/dev.jsonl")), random.Random(0), 1))}
+    sets = {"news": list(news_claims(read_jsonl(data / "news/dev.jsonl"), random.Random(0), 1))}
     for head, folder in (("ans", "ans"), ("unifiedfc", "unifiedfc"), ("nli", "nli_arbteds")):
         path = data / "stance" / folder / "dev.jsonl.zst"
         if path.exists():

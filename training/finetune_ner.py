@@ -51,7 +51,7 @@ NEWS_LIKE = ("news", "labels", "silver")
 """Corpora of whole news articles that share the layer `news`."""
 
 AUXILIARY = ("stance_evidence", "stance_roles")
-"""Layers that are trained along and not worth shipping: 1,900 examples bring them to a strict F1 below ten."""
+"""Layers that are trained along and not worth shipping: 1,900 examples bring them to a strict F1 of 14."""
 
 Passes = dict[str, float]
 

@@ -173,11 +173,10 @@ def _named(article: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield mention
 
 
-def news_pairs(examples: Iterable[Example], encoder: PairEncoder) -> list[Pair]:
-    """Pairs for the head `news`."""
-    return [
-        encoder.pair(each.pair.claim, article_text(each), "news", HEADS["news"].index(each.label)) for each in examples
-    ]
+def labelled_pairs(examples: Iterable[Example], encoder: PairEncoder, head: str) -> list[Pair]:
+    """Pairs for a head, with their labels."""
+    labels = HEADS[head]
+    return [encoder.pair(each.pair.claim, article_text(each), head, labels.index(each.label)) for each in examples]
 
 
 def load(data: Path, split: str, encoder: PairEncoder) -> dict[str, list[Pair]]:
@@ -192,10 +191,7 @@ def load(data: Path, split: str, encoder: PairEncoder) -> dict[str, list[Pair]]:
     ):
         path = data / "stance" / folder / f"{split}.jsonl.zst"
         if path.exists():
-            found[corpus] = [
-                encoder.pair(each.pair.claim, article_text(each), head, HEADS[head].index(each.label))
-                for each in stance_records(path)
-            ]
+            found[corpus] = labelled_pairs(stance_records(path), encoder, head)
     return found
 
 
@@ -287,7 +283,7 @@ def main() -> None:
     news: Path = arguments.data / "news"
     train = load(arguments.data, "train", encoder)
     dev = load(arguments.data, "dev", encoder)
-    dev["news"] = news_pairs(news_claims(list(read_jsonl(news / "dev.jsonl")), random.Random(0), 1), encoder)
+    dev["news"] = labelled_pairs(news_claims(read_jsonl(news / "dev.jsonl"), random.Random(0), 1), encoder, "news")
     articles = [*read_jsonl(news / "train.jsonl"), *labelled_articles(LABELS, arguments.data / "raw")]
     claimed = [article for article in articles if article["claims"]]
     # ArabicStanceX has no dev split: every tenth of train is kept out for it.
@@ -306,8 +302,8 @@ def main() -> None:
     for number in range(done, arguments.rounds):
         generator = torch.Generator().manual_seed(arguments.seed * 1000 + number)
         rng = random.Random(f"{arguments.seed}/{number}")
-        train["news"] = news_pairs(news_claims(claimed, rng, 1), encoder)
-        train["headlines"] = news_pairs(headlines(articles, rng), encoder)
+        train["news"] = labelled_pairs(news_claims(claimed, rng, 1), encoder, "news")
+        train["headlines"] = labelled_pairs(headlines(articles, rng), encoder, "news")
         chosen: list[Pair] = []
         for corpus, pairs in train.items():
             wanted = passes.get(corpus, 0) / arguments.rounds * len(pairs)

@@ -22,6 +22,11 @@ def digest(title: str, body: str) -> str:
     return hashlib.sha256(f"{title}\xff{body}".encode()).hexdigest()[:16]
 
 
+def paragraphs(body: str) -> list[list[int]]:
+    """The lines of a raw article that are not blank, as `[start, end)` in code points."""
+    return [list(match.span()) for match in _LINE.finditer(body)]
+
+
 def labelled_articles(labels: Path, raw: Path) -> list[dict[str, Any]]:
     """The labelled articles in the format of `news/*.jsonl`; `labelled` names the layers that were labelled.
 
@@ -50,7 +55,6 @@ def joined(article: Mapping[str, Any], label: Mapping[str, Any]) -> dict[str, An
     if digest(title, body) != label["sha256"]:
         raise ValueError(f"{label['raw']}: article {article['id']} is not the one that was labelled")
     texts = {"title": title, "body": body}
-    paragraphs = [list(match.span()) for match in _LINE.finditer(body)]
 
     def words(span: Sequence[Any] | None) -> str | None:
         return texts[span[0]][span[1] : span[2]] if span else None
@@ -61,7 +65,7 @@ def joined(article: Mapping[str, Any], label: Mapping[str, Any]) -> dict[str, An
         "category": article.get("category"),
         "title": title,
         "body": body,
-        "paragraphs": paragraphs,
+        "paragraphs": paragraphs(body),
         "labelled": [layer for layer in ("mentions", "quotes", "stances", "claims") if layer in label],
         "mentions": [
             {"field": field, "start": start, "end": end, "type": kind, "debatable": bool(rest)}

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,10 @@ from rasad.evaluation.corpora import read_jsonl
 from rasad.inference.bundle import load_bundle
 from rasad.inference.decoding import softmax
 from rasad.inference.engine import Engine
+from training.labels import paragraphs
 
 HEAD = "news"
 BATCH = 32
-_LINE = re.compile(r"[^\n]*\S[^\n]*")
 
 
 def mentions(engine: Engine, scored: FieldScores, sure: float) -> Iterator[dict[str, Any]]:
@@ -55,7 +54,7 @@ def labelled(engine: Engine, articles: Sequence[dict[str, Any]], sure: float) ->
             "source": article.get("source") or "",
             "title": article.get("title") or "",
             "body": body,
-            "paragraphs": [list(match.span()) for match in _LINE.finditer(body)],
+            "paragraphs": paragraphs(body),
             "mentions": [found for each in scored for found in mentions(engine, each, sure)],
             "quotes": [],
             "stances": [],

@@ -367,8 +367,8 @@ def _stance_rows(run: _Run, engines: Sequence[tuple[Graph, Engine]]) -> list[Row
     news = run.path("news dev claims", "news/dev.jsonl")
     if news is not None:
         train = run.data / "news/train.jsonl"
-        learnt = list(news_claims(list(read_jsonl(train)), _seeded(), 1)) if train.is_file() else []
-        examples = list(news_claims(list(read_jsonl(news)), _seeded(), 1))
+        learnt = list(news_claims(read_jsonl(train), _seeded(), 1)) if train.is_file() else []
+        examples = list(news_claims(read_jsonl(news), _seeded(), 1))
         rows += _stance_corpus(run, engines, "news dev claims", "news", examples, learnt)
         watched = list(read_jsonl(news))[: run.limit]
         if len(watched) > 1:

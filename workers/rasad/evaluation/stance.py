@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -49,13 +49,14 @@ class StanceResult:
     f1_by_class: Mapping[str, float]
 
 
-def news_claims(articles: Sequence[Mapping[str, Any]], rng: random.Random, unrelated: int) -> Iterator[Example]:
+def news_claims(articles: Iterable[Mapping[str, Any]], rng: random.Random, unrelated: int) -> Iterator[Example]:
     """Each article of a `news/*.jsonl` file with its claims, and with `unrelated` ones of others.
 
     Those others are of its category where that has enough of them.
 
     With equal `rng` and `unrelated` the pairs are always the same.
     """
+    articles = list(articles)
     for article in articles:
         title, body = article["title"], article["body"]
         for claim in article["claims"]:

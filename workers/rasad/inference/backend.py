@@ -74,6 +74,25 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def session_options(threads: int = 0) -> onnxruntime.SessionOptions:
+    """How ONNX Runtime runs a bundle's graph; `threads` as for `OnnxBackend`."""
+    options = onnxruntime.SessionOptions()
+    # Left to itself ONNX Runtime counts the machine's cores and pins threads to them, allowed or not; a given
+    # number it leaves to the scheduler, which knows what else runs here.
+    options.intra_op_num_threads = threads or available_cores()
+    # The graph is one chain: a second pool would only compete for the same cores.
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    # The token budget bounds what the arena grows to, some 60 MB for both bundles; each batch then reuses it.
+    options.enable_cpu_mem_arena = True
+    # Batches differ in shape nearly every time, and a memory pattern is kept for each shape ever seen.
+    options.enable_mem_pattern = False
+    # Threads that spin between batches take the cores from tokenising, decoding and the broker's client.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return options
+
+
 class OnnxBackend:
     """ONNX Runtime on the CPU.
 
@@ -86,20 +105,7 @@ class OnnxBackend:
         path = graph or bundle.model
         self.name = BUNDLED_GRAPH if graph is None else f"onnx {graph.name}"
         self.batch_invariant = graph is None and bundle.manifest.batch_invariant
-        options = onnxruntime.SessionOptions()
-        # Left to itself ONNX Runtime counts the machine's cores and pins threads to them, allowed or not; a given
-        # number it leaves to the scheduler, which knows what else runs here.
-        options.intra_op_num_threads = threads or available_cores()
-        # The graph is one chain: a second pool would only compete for the same cores.
-        options.inter_op_num_threads = 1
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        # The token budget bounds what the arena grows to, some 60 MB for both bundles; each batch then reuses it.
-        options.enable_cpu_mem_arena = True
-        # Batches differ in shape nearly every time, and a memory pattern is kept for each shape ever seen.
-        options.enable_mem_pattern = False
-        # Threads that spin between batches take the cores from tokenising, decoding and the broker's client.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
+        options = session_options(threads)
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except _LOAD_ERRORS as error:
