@@ -14,7 +14,9 @@ from kafka.structs import OffsetAndMetadata
 from rasad.settings import KafkaSettings, TopicSettings
 from rasad.streams.access import refusal
 from rasad.streams.acls import acls
+from rasad.streams.aliases import Alias, removal, resolved
 from rasad.streams.connection import Connection
+from rasad.streams.publication import Publication
 from rasad.streams.topics import declare, specs
 from tests.conftest import unique_topics
 from tests.kafka.outcomes import article, produce
@@ -31,6 +33,11 @@ PARTITION = 0
 def write(as_user: Connection, topic: str) -> None:
     with KafkaProducer(**as_user.kafka_python(), max_block_ms=20_000) as producer:
         producer.send(topic, value=b"a").get(20)
+
+
+def publish(as_user: Connection, record: Publication) -> None:
+    with KafkaProducer(**as_user.kafka_python()) as producer:
+        producer.send(record.topic, key=record.key, value=record.value).get(20)
 
 
 def operations(as_user: Connection, topics: TopicSettings) -> dict[str, set[str]]:
@@ -84,7 +91,8 @@ OUTPUTS = ("enriched", "entities", "stances")
 READ, WRITE, CREATE, LIMITS = {"READ", "DESCRIBE"}, {"WRITE", "DESCRIBE"}, {"CREATE"}, {"DESCRIBE_CONFIGS"}
 KEPT = READ | WRITE | CREATE | LIMITS
 RIGHTS: dict[str, dict[str, set[str]]] = {
-    "worker": {"raw": READ, "claims": READ} | dict.fromkeys((*OUTPUTS, "dead_letters"), WRITE | LIMITS),
+    "worker": dict.fromkeys(("raw", "claims", "aliases"), READ)
+    | dict.fromkeys((*OUTPUTS, "dead_letters"), WRITE | LIMITS),
     "subscriber": dict.fromkeys((*OUTPUTS, "aliases"), READ),
     "producer": {"raw": WRITE},
     "operator": dict.fromkeys(("raw", "claims", "redriven", "replays", "aliases"), KEPT)
@@ -102,6 +110,22 @@ def test_writing(topics: TopicSettings, users: Mapping[str, Connection]) -> None
     for role in USERS:
         assert allowed(write, users[role], topics.raw) == (role in ("producer", "operator"))
         assert allowed(write, users[role], topics.enriched) == (role == "worker")
+
+
+def test_a_worker_writes_where_a_cutover_leads(
+    secure: SecureBroker, topics: TopicSettings, users: Mapping[str, Connection]
+) -> None:
+    replayed = f"{topics.enriched}.replay-july"
+    with KafkaAdminClient(**Connection(bootstrap_servers=(secure.plain,)).kafka_python()) as admin:
+        admin.create_topics({replayed: {"num_partitions": 1, "replication_factor": 1}})
+    alias = Alias(
+        name=topics.enriched, topic=replayed, replay="july", group=GROUP, boundary={PARTITION: 0}, left={PARTITION: 0}
+    )
+    publish(users["operator"], alias.publication(topics))
+    assert resolved(users["worker"], topics).enriched == replayed
+    assert allowed(write, users["worker"], replayed)
+    publish(users["operator"], removal(topics.enriched, topics))
+    assert resolved(users["worker"], topics) == topics
 
 
 def test_groups_and_transactional_ids(topics: TopicSettings, users: Mapping[str, Connection]) -> None:
@@ -156,7 +180,8 @@ def test_workers_at_least_once_need_less() -> None:
 
     less, more = rights(exactly_once=False), rights(exactly_once=True)
     assert less < more
-    outputs = (settings.enriched, settings.entities, settings.stances, settings.dead_letters)
+    live = (settings.enriched, settings.entities, settings.stances)
+    outputs = (*live, settings.dead_letters, *(f"{name}." for name in live))
     assert more - less == {
         ("WRITE", "TRANSACTIONAL_ID", f"{GROUP}."),
         *(("DESCRIBE_CONFIGS", "TOPIC", name) for name in outputs),

@@ -89,10 +89,13 @@ def _outputs(topics: TopicSettings) -> tuple[str, ...]:
 def _worker(topics: TopicSettings, group: str, *, exactly_once: bool) -> Iterator[_Need]:
     # In a transaction a message over its topic's limit would lose all the others, so that limit is read first.
     writing: tuple[Operation, ...] = ("WRITE", "DESCRIBE_CONFIGS") if exactly_once else ("WRITE",)
-    for name in (topics.raw, topics.claims):
+    for name in (topics.raw, topics.claims, topics.aliases):
         yield _Need("TOPIC", name, ("READ",))
     for name in (*_outputs(topics), topics.dead_letters):
         yield _Need("TOPIC", name, writing)
+    for name in _outputs(topics):
+        # The outputs of replays, where a cutover sends the writers.
+        yield _Need("TOPIC", f"{name}.", writing, prefixed=True)
     yield _Need("GROUP", group, ("READ",))
     if exactly_once:
         yield _Need("TRANSACTIONAL_ID", f"{group}.", ("WRITE",), prefixed=True)
