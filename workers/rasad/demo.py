@@ -21,7 +21,7 @@ from rasad.messages import EnrichedEvent, Record, StanceRecord, from_bytes
 from rasad.presentation import isolated, show, stance_line
 from rasad.settings import load
 from rasad.streams import claims, topics
-from rasad.streams.connection import Connection, wait_for_broker
+from rasad.streams.connection import Connection
 from rasad.streams.driver import DriverError
 from rasad.streams.files import records
 from rasad.streams.producing import produce
@@ -45,16 +45,10 @@ def inputs(article: Path | None, seeds: Path) -> list[str]:
 
 @contextmanager
 def cluster(console: Console) -> Iterator[Connection]:
-    """The cluster that the settings name, or else a broker of the demonstration's own."""
-    kafka = load().settings.kafka
-    if kafka.bootstrap_servers:
-        connection = Connection.of(kafka)
-        wait_for_broker(connection)
-        yield connection
-        return
+    """A broker of the demonstration's own, whatever cluster the settings name: the seeds' news are invented."""
     with broker.embedded(progress=lambda line: console.print(Text(line, style="dim"))) as running:
         console.print(f"Kafka {broker.KAFKA_VERSION} on {running.bootstrap}")
-        yield Connection.of(kafka, running.bootstrap)
+        yield Connection(bootstrap_servers=(running.bootstrap,))
 
 
 @contextmanager

@@ -14,7 +14,10 @@ def demo(
     article: Annotated[Path | None, typer.Option(help="Play this file in place of the seeds.")] = None,
     seeds: Annotated[Path, typer.Option(help="Folder of the seed articles.")] = Path("seeds"),
 ) -> None:
-    """The main job on a real Kafka: broker, topics, a worker, articles published, events shown as they arrive."""
+    """The main job on a real Kafka: broker, topics, a worker, articles published, events shown as they arrive.
+
+    The broker is the demonstration's own, also where the settings name a cluster: the seeds are invented news.
+    """
     from rasad.logs import configure
 
     configure("error", "auto")
