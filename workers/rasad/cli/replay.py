@@ -16,6 +16,7 @@ import typer
 from rich.table import Table
 
 from rasad.cli.options import (
+    BackendOption,
     BootstrapOption,
     ConfigOption,
     NerOption,
@@ -82,13 +83,20 @@ def plan(
     bootstrap_servers: BootstrapOption = None,
     ner: NerOption = None,
     stance: StanceOption = None,
+    backend: BackendOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Say what a replay would read and write, and how long it would take; nothing is written.
 
     Example: `rasad replay plan --from 7d --contains "مجلس الأمن"`
     """
-    loaded = settings_of(config, kafka__bootstrap_servers=bootstrap_servers, models__ner=ner, models__stance=stance)
+    loaded = settings_of(
+        config,
+        kafka__bootstrap_servers=bootstrap_servers,
+        models__ner=ner,
+        models__stance=stance,
+        models__backend=backend,
+    )
     connection = connection_of(loaded)
     with clear_errors():
         from rasad.streams.connection import wait_for_broker
@@ -147,6 +155,7 @@ def run(
     bootstrap_servers: BootstrapOption = None,
     ner: NerOption = None,
     stance: StanceOption = None,
+    backend: BackendOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Enrich the articles of some time again, exactly once, into topics of their own.
@@ -157,7 +166,13 @@ def run(
 
     Example: `rasad replay run new-model --from 7d --throttle 5`
     """
-    loaded = settings_of(config, kafka__bootstrap_servers=bootstrap_servers, models__ner=ner, models__stance=stance)
+    loaded = settings_of(
+        config,
+        kafka__bootstrap_servers=bootstrap_servers,
+        models__ner=ner,
+        models__stance=stance,
+        models__backend=backend,
+    )
     connection = connection_of(loaded)
     with clear_errors():
         from rasad.enrich.claims import ClaimIndex, no_claims
