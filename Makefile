@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-DATA ?= ../shared/data
+DATA ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint schemas train train-setup test-training bench faults soak clean
@@ -45,14 +45,14 @@ test-training: train-setup ## train on a tiny corpus, end to end (installs torch
 	$(BIN)/python -m pytest -m training
 
 train: train-setup ## train the bundles from base weights: DATA=folder of the corpora
-	$(BIN)/python -m training.run --data $(DATA)
+	$(BIN)/python -m training.run --data "$(DATA)"
 
 $(VENV)/.benchmarks: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[benchmarks]'
 	touch $@
 
 bench: $(VENV)/.benchmarks ## measure everything into benchmarks/RESULTS.md: DATA=folder of the corpora, QUICK=1
-	$(BIN)/python -m benchmarks.run $(if $(wildcard $(DATA)),--data $(DATA)) $(if $(QUICK),--quick)
+	$(BIN)/python -m benchmarks.run $(if $(DATA),--data $(DATA)) $(if $(QUICK),--quick)
 
 faults: setup ## both workers under faults injected into a cluster of three nodes
 	$(BIN)/python -m pytest -m 'faults and not soak'

@@ -81,7 +81,7 @@ def main(data: DataOption = None, quick: QuickOption = False) -> None:
     articles are enriched in turns, without a broker; padding is reckoned from the lengths of the sequences of more
     articles, in the order in which they come.
 
-    Example: `python -m benchmarks.batches --data ../shared/data`
+    Example: `python -m benchmarks.batches --data DIR`
     """
     count, rounds, sizes, budgets = (8, 1, (1, 8), ()) if quick else (32, 3, SIZES, BUDGETS)
     report = Report(

@@ -89,7 +89,7 @@ def main(data: DataOption = None, quick: QuickOption = False) -> None:
     tokens, from its configuration, and the time includes all that is no product: attention's softmax, norms, the
     quantising of activations, padding.
 
-    Example: `python -m benchmarks.ceiling --data ../shared/data`
+    Example: `python -m benchmarks.ceiling --data DIR`
     """
     torch.set_num_threads(available_cores())
     count, rounds = (4, 3) if quick else (12, 5)

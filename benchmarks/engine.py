@@ -151,7 +151,7 @@ def main(
     All run the same weights on the same articles in turns, on all cores. The pipeline cuts an article at 512 tokens and
     does not say so: what it never read is no speed, so ways are compared by the tokens that they read.
 
-    Example: `python -m benchmarks.engine --data ../shared/data`
+    Example: `python -m benchmarks.engine --data DIR`
     """
     torch.set_num_threads(available_cores())
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")

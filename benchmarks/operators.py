@@ -110,7 +110,7 @@ def main(data: DataOption = None, quick: QuickOption = False) -> None:
     Articles are enriched as a worker does it; the profiler is ONNX Runtime's own, and its cost is in the figures. The
     profile is of the graph after ONNX Runtime's own rewriting, so operators may be fused ones.
 
-    Example: `python -m benchmarks.operators --data ../shared/data`
+    Example: `python -m benchmarks.operators --data DIR`
     """
     count = 4 if quick else 40
     records = list(articles.as_records(articles.load(data, count), "profiled"))

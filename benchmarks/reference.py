@@ -170,7 +170,7 @@ def main(
     The reference runs the same windows of the bundled models one at a time in fp32, without padding. Beside it the int8
     graph is run in the same way: whatever differs between that and the engine would be packing's doing.
 
-    Example: `python -m benchmarks.reference --data ../shared/data`
+    Example: `python -m benchmarks.reference --data DIR`
     """
     torch.set_num_threads(available_cores())
     count = 8 if quick else 500

@@ -32,7 +32,7 @@ def main(
     On an idle machine with two cores it takes some 35 minutes, with --quick some 6. Leave the machine alone meanwhile:
     what else runs there is in the figures. A program that fails is named in the file, and the exit code is 1.
 
-    Example: `python -m benchmarks.run --data ../shared/data`
+    Example: `python -m benchmarks.run --data DIR`
     """
     began = time.monotonic()
     about = machine.description()

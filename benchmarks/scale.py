@@ -168,7 +168,7 @@ def main(
     100,000: there it is decoding, sentences, entities, publishing and the broker that cost. Two workers, of one thread
     each, share the cores that one has to itself.
 
-    Example: `python -m benchmarks.scale --data ../shared/data --only tiny`
+    Example: `python -m benchmarks.scale --data DIR --only tiny`
     """
     bundled = [(1, 40), (1, 120), (2, 120)] if quick else [(1, 100), (1, 500), (1, 5_000), (2, 500)]
     tiny = [(1, 300), (1, 2_000), (2, 2_000)] if quick else [(1, 1_000), (1, 10_000), (1, 100_000), (2, 10_000)]

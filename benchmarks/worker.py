@@ -208,7 +208,7 @@ def main(data: DataOption = None, quick: QuickOption = False) -> None:
     from its record's timestamp, when it was due, to when a subscriber has its outcome. Everything shares this machine's
     cores, the broker too.
 
-    Example: `python -m benchmarks.worker --data ../shared/data`
+    Example: `python -m benchmarks.worker --data DIR`
     """
     count, rounds, seconds, least = (12, 1, 5.0, 6) if quick else (40, 3, 20.0, 15)
     pool = articles.load(data, POOL)

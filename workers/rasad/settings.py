@@ -198,7 +198,7 @@ class InputSettings(_Group):
 
 
 class ModelSettings(_Group):
-    """Bundles by folder or hub id, none meaning the bundled ones; `threads` 0 takes all cores.
+    """Bundles by folder or name, none meaning the bundled ones; `threads` 0 takes all cores.
 
     `backend` torch runs a bundle's fp32 weights, where it carries them, on a GPU if there is one. `token_budget` bounds
     the padded tokens of one run of a model.

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 
 def enrich(
-    inputs: Annotated[list[str], typer.Argument(metavar="FILE|DIR|-", help="Articles: .txt, .json or .jsonl.")],
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="FILE|DIR|-", help="Articles: .txt, .json or .jsonl, also gzip or zstd.")
+    ],
     dead_letters: Annotated[
         Path | None, typer.Option(help="Write dead letters to this file instead of standard output.")
     ] = None,

@@ -69,8 +69,6 @@ def evaluate(
         for note in each.notes:
             out.print(note, style="dim", markup=False)
         out.print()
-    for line in found.left_out:
-        err.print(f"not measured: {line}", markup=False)
 
 
 @app.command("convert")

@@ -10,12 +10,17 @@ from rasad.cli.options import BootstrapOption, ConfigOption, clear_errors, conne
 
 
 def produce(
-    inputs: Annotated[list[str], typer.Argument(metavar="FILE|DIR|-", help="Articles to publish.")],
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="FILE|DIR|-", help="Articles: .txt, .json or .jsonl, also gzip or zstd.")
+    ],
     topic: Annotated[str | None, typer.Option(help="Topic; the raw topic by default.", show_default=False)] = None,
     bootstrap_servers: BootstrapOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Publish files to the raw topic, keyed by article id."""
+    """Publish files to the raw topic, keyed by article id. A folder gives its files, also those in folders below.
+
+    Example: `rasad produce seeds/[0-9]*`
+    """
     loaded = settings_of(config, kafka__bootstrap_servers=bootstrap_servers)
     connection = connection_of(loaded)
     with clear_errors():

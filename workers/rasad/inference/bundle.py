@@ -143,7 +143,7 @@ def _directory(path_or_hub_id: str | Path | None, task: Task) -> Path:
     if isinstance(path_or_hub_id, str) and _HUB_ID.fullmatch(path_or_hub_id):
         raise BundleError(
             f"{path_or_hub_id}: no such directory; if it is a Hub id, make a bundle of it first: "
-            f"rasad models convert {path_or_hub_id}"
+            f"rasad models convert {path_or_hub_id} OUT"
         )
     raise BundleError(f"{directory}: no such directory")
 

@@ -238,11 +238,6 @@ class BrokerWatch:
         """Whether the cluster answered when it was last asked."""
         return self._silent_since is None
 
-    @property
-    def answered(self) -> bool:
-        """Whether the cluster answered when it was last asked."""
-        return self._silent_since is None
-
     def check(self) -> None:
         """Log a line while no broker answers, ever more seldom. Raises BrokerUnavailable once the limit is over."""
         since = self._silent_since

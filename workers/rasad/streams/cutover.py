@@ -142,7 +142,7 @@ def rewinding(connection: Connection, group: str, topic: str, when: Instant) -> 
     """
     committed = {each.partition: each.committed for each in lag(connection, group, topic)}
     if all(each is None for each in committed.values()):
-        raise DriverError(f"group {group} has committed nothing of {topic}: check its name with `rasad topics lag`")
+        raise DriverError(f"group {group} has committed nothing of {topic}: check its name")
     return tuple(
         Move(each.partition, stood, min(each.start, stood))
         for each in bounds(connection, topic, when, when)

@@ -219,7 +219,7 @@ class TopicReader:
     @property
     def answered(self) -> bool:
         """Whether the cluster answered when it was last asked, some seconds ago at most."""
-        return self._watch.answered
+        return self._watch.answers
 
     def stop_at(self, until: Start | None) -> None:
         """From now on, give no record that lies at or after `until` as it is now; None takes that back."""
