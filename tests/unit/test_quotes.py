@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from rasad.enrich.entities import resolve
 from rasad.enrich.quotes import Kind, Part, quotes
 from rasad.messages import EntityType, Quote
@@ -156,3 +158,33 @@ def test_contents_in_pieces_are_one_statement_and_strays_are_none() -> None:
 def test_a_number_does_not_speak() -> None:
     (quote,) = read("قال 42 إن الطعام صحي", [("cue", "قال"), ("speaker", "42"), ("indirect", "إن الطعام صحي")])
     assert quote.speaker is None
+
+
+@pytest.mark.parametrize(
+    ("cue", "kind", "content", "inside"),
+    [
+        ('وأضاف "', "direct", "إيران لن تحصل على سلاح نووي أبدا", ("إيران", "LOC")),
+        ("وأضاف: ", "indirect", "إيران لن تحصل على سلاح نووي أبدا", ("إيران", "LOC")),
+        ("وتابع «", "direct", "روسيا شريك مهم لبلادنا", ("روسيا", "LOC")),
+        ("وأضاف ", "indirect", "الحكومة لن تستقيل أبدا", ("الحكومة العراقية", "ORG")),
+    ],
+)
+def test_what_was_said_names_no_speaker_of_its_own(
+    cue: str, kind: Kind, content: str, inside: tuple[str, EntityType]
+) -> None:
+    text = f"أعلنت {inside[0]} عن الزيارة.\nوقال سامي الخطيب إن الخطة جاهزة.\n{cue}{content}."
+    _, second = read(
+        text,
+        [("cue", "وقال"), ("indirect", "إن الخطة جاهزة"), ("cue", cue.strip(' :"«')), (kind, content)],
+        [inside, ("سامي الخطيب", "PER"), *([inside] if inside[0] in content else [])],
+    )
+    assert second.speaker == "سامي الخطيب"
+
+
+def test_what_was_said_before_the_cue_names_no_speaker_either() -> None:
+    (quote,) = read(
+        '"حماس لن تقبل بشروط جديدة"، على حد قوله.',
+        [("direct", "حماس لن تقبل بشروط جديدة"), ("cue", "على حد قوله")],
+        [("حماس", "ORG")],
+    )
+    assert (quote.cue, quote.speaker) == ("على حد قوله", None)

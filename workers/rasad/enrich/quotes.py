@@ -171,7 +171,7 @@ class _Scene:
     def quotes(self) -> Iterator[Quote]:
         last: tuple[Speaker, int] | None = None
         for content, cue in zip(self._contents, self._cues, strict=True):
-            speaker = self._subject(cue) or self._labelled(content, cue) or self._described(cue)
+            speaker = self._subject(content, cue) or self._labelled(content, cue) or self._described(content, cue)
             if speaker is None and last is not None and content.paragraph - last[1] <= 1:
                 speaker = last[0]
             speaker = speaker or self._named(content, cue)
@@ -190,12 +190,15 @@ class _Scene:
                 prob=round(content.prob, ROUNDED),
             )
 
-    def _subject(self, cue: Part | None) -> Speaker | None:
+    def _subject(self, content: Part, cue: Part | None) -> Speaker | None:
         """The name that stands right behind the cue, where an Arabic verb has its subject."""
-        if cue is None:
-            return None
-        behind = self._names.touching(cue.end, cue.end + _ADJACENT)
-        return next((self._entity(each.entity) for each in behind if each.start >= cue.end), None)
+        behind = [] if cue is None else self._behind(content, cue, _ADJACENT)
+        return self._entity(behind[0].entity) if behind else None
+
+    def _behind(self, content: Part, cue: Part, reach: int) -> list[NamedSpan]:
+        """The names within reach behind the cue that are no words of the content."""
+        near = self._names.touching(cue.end, cue.end + reach)
+        return [each for each in near if each.start >= cue.end and not _holds(content, each.start)]
 
     def _labelled(self, content: Part, cue: Part | None) -> Speaker | None:
         """The speaker part between cue and content, or else the one nearest to both."""
@@ -231,10 +234,10 @@ class _Scene:
     def _entity(self, number: int) -> Speaker:
         return Speaker(self._index.entities[number].canonical, number)
 
-    def _described(self, cue: Part | None) -> Speaker | None:
+    def _described(self, content: Part, cue: Part | None) -> Speaker | None:
         """The speaker that the definite noun right behind the cue takes up: `وذكر التقرير` after `تقرير جديد`."""
         noun = None if cue is None else _DEFINITE.match(self._text, cue.end)
-        if noun is None:
+        if noun is None or _holds(content, noun.start(1)):
             return None
         word = search_key(noun[1]).removeprefix("ال")
         if word in self._heard:
@@ -246,17 +249,19 @@ class _Scene:
         """Where no speaker is labelled: who is named right behind the cue, or right before it, or the last person."""
         if cue is None:
             return None
-        behind = [
-            each
-            for each in self._names.touching(cue.end, cue.end + _NAME_REACH)
-            if each.start >= cue.end and not content.start <= each.start < content.end
-        ]
         before = [
             each
             for each in reversed(self._names.touching(cue.start - _PERSON_REACH, cue.start))
-            if each.end <= cue.start and (each.end + _NAME_REACH >= cue.start or each.name.type == "PER")
+            if each.end <= cue.start
+            and not _holds(content, each.start)
+            and (each.end + _NAME_REACH >= cue.start or each.name.type == "PER")
         ]
-        return next((self._entity(each.entity) for each in [*behind, *before] if each.name.type in _SPEAKING), None)
+        near = [*self._behind(content, cue, _NAME_REACH), *before]
+        return next((self._entity(each.entity) for each in near if each.name.type in _SPEAKING), None)
+
+
+def _holds(content: Part, position: int) -> bool:
+    return content.start <= position < content.end
 
 
 def cues_of(contents: Sequence[Part], cues: Sequence[Part]) -> list[Part | None]:
