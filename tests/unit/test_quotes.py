@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from rasad.enrich.entities import resolve
 from rasad.enrich.quotes import Kind, Part, quotes
 from rasad.messages import EntityType, Quote
+from rasad.text.clitics import strip_proclitics
 from tests.unit.test_entities import name
 
 
@@ -23,7 +26,9 @@ def read(text: str, labelled: list[tuple[Kind, str]], named: list[tuple[str, Ent
     position = 0
     for words, type_ in named or []:
         position = text.index(words, position)
-        names.append(name(words, type_, start=position))
+        core = strip_proclitics(words, seen=frozenset())
+        made = name(words, type_, start=position)
+        names.append(replace(made, core_start=position + core.start, canonical=core.canonical))
         position += len(words)
     texts = {"title": "", "body": text}
     return list(quotes(found, names, resolve(names, texts), texts))
@@ -188,3 +193,46 @@ def test_what_was_said_before_the_cue_names_no_speaker_either() -> None:
         [("حماس", "ORG")],
     )
     assert (quote.cue, quote.speaker) == ("على حد قوله", None)
+
+
+@pytest.mark.parametrize(
+    ("told", "listener"),
+    [
+        ("وقال لرويترز", ("لرويترز", "ORG")),
+        ("وأضاف لوكالة فرانس برس", ("لوكالة فرانس برس", "ORG")),
+        ("وأكد بالقاهرة", ("بالقاهرة", "LOC")),
+        ("وأكد مساء أمس لرويترز", ("لرويترز", "ORG")),
+    ],
+)
+def test_who_is_told_does_not_speak(told: str, listener: tuple[str, EntityType]) -> None:
+    (quote,) = read(f"{told} إن الخطة جاهزة.", [("cue", told.split()[0]), ("indirect", "إن الخطة جاهزة")], [listener])
+    assert quote.speaker is None
+
+
+@pytest.mark.parametrize("parted", [".\n", ". ", "\n", "؟ ", ".\u2028", ". ثم إن "])
+@pytest.mark.parametrize("next_name", [("حفتر", "PER"), ("الجيش الليبي", "ORG")])
+def test_whoever_the_next_sentence_names_does_not_speak(parted: str, next_name: tuple[str, EntityType]) -> None:
+    (quote,) = read(
+        f"الهجوم انتهى منذ مساء أمس، على حد قوله{parted}{next_name[0]} غادر",
+        [("indirect", "الهجوم انتهى منذ مساء أمس"), ("cue", "على حد قوله")],
+        [next_name],
+    )
+    assert (quote.cue, quote.speaker) == ("على حد قوله", None)
+
+
+def test_a_definite_noun_of_the_next_paragraph_is_not_the_speaker() -> None:
+    (quote,) = read(
+        "أقر مجلس الوزراء الخطة في جلسة الأحد.\nالخطة جاهزة منذ مساء أمس، على حد قوله\nالوزراء غادروا",
+        [("indirect", "الخطة جاهزة منذ مساء أمس"), ("cue", "على حد قوله")],
+        [("مجلس الوزراء", "ORG")],
+    )
+    assert quote.speaker is None
+
+
+def test_a_title_before_the_name_ends_no_sentence() -> None:
+    (quote,) = read(
+        "وأوضح أمس د. محمد البرادعي أن الخطة جاهزة",
+        [("cue", "وأوضح"), ("indirect", "أن الخطة جاهزة")],
+        [("محمد البرادعي", "PER")],
+    )
+    assert quote.speaker == "محمد البرادعي"

@@ -46,7 +46,11 @@ _FEWEST_WORDS: Final = 2
 _FEWEST_WORDS_WITHOUT_CUE: Final = 4
 """Shorter contents are strays of the tagger far more often than statements."""
 
-_DEFINITE: Final = re.compile(r"\s+(ال\w{2,})")
+_LINE_BREAK: Final = r"\n\r\x0b\x0c\x85\u2028\u2029"
+_SENTENCE_END: Final = re.compile(rf"(?<!\b\w)[.!?؟]|[{_LINE_BREAK}]")
+"""A full stop or line break; the mark of an initial (`د.`) is none."""
+
+_DEFINITE: Final = re.compile(rf"[^\S{_LINE_BREAK}]+(ال\w{{2,}})")
 _EDGES: Final = " \t\r\n\"'“”„«»‘’:،,"
 
 
@@ -196,9 +200,15 @@ class _Scene:
         return self._entity(behind[0].entity) if behind else None
 
     def _behind(self, content: Part, cue: Part, reach: int) -> list[NamedSpan]:
-        """The names within reach behind the cue that are no words of the content."""
-        near = self._names.touching(cue.end, cue.end + reach)
-        return [each for each in near if each.start >= cue.end and not _holds(content, each.start)]
+        """The names within reach behind the cue, in its sentence, that can be its subject.
+
+        No words of the content, and none with a preposition: `وقال لرويترز` tells who was told.
+        """
+        stop = _SENTENCE_END.search(self._text, cue.end, cue.end + reach)
+        near = self._names.touching(cue.end, stop.start() if stop else cue.end + reach)
+        return [
+            each for each in near if cue.end <= each.start == each.name.core_start and not _holds(content, each.start)
+        ]
 
     def _labelled(self, content: Part, cue: Part | None) -> Speaker | None:
         """The speaker part between cue and content, or else the one nearest to both."""
