@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
 
 from rasad.enrich.entities import resolve
-from rasad.enrich.quotes import Kind, Part, quotes
+from rasad.enrich.quotes import Kind, Part, quotes, statements
 from rasad.messages import EntityType, Quote
 from rasad.text.clitics import strip_proclitics
 from tests.unit.test_entities import name
@@ -236,3 +237,16 @@ def test_a_title_before_the_name_ends_no_sentence() -> None:
         [("محمد البرادعي", "PER")],
     )
     assert quote.speaker == "محمد البرادعي"
+
+
+def test_strays_are_left_out_in_linear_time() -> None:
+    line, count = 'قال: "نعم".\n', 10_000
+    found: list[Part] = []
+    for number in range(count):
+        at = number * len(line)
+        found.append(Part(kind="cue", field="body", start=at, end=at + 3, paragraph=number, prob=0.9))
+        found.append(Part(kind="direct", field="body", start=at + 6, end=at + 9, paragraph=number, prob=0.9))
+    began = time.process_time()
+    left = statements(found, line * count)
+    assert time.process_time() - began < 5
+    assert left == found[::2]

@@ -110,7 +110,7 @@ def statements(found: Sequence[Part], text: str) -> list[Part]:
             joined.append(part)
     contents = [part for part in joined if part.kind in _CONTENTS]
     cues = cues_of(contents, [part for part in joined if part.kind == "cue"])
-    strays = [part for part, cue in zip(contents, cues, strict=True) if _is_stray(text[part.start : part.end], cue)]
+    strays = {part for part, cue in zip(contents, cues, strict=True) if _is_stray(text[part.start : part.end], cue)}
     return [part for part in joined if part not in strays]
 
 
