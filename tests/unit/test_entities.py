@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rasad.enrich.entities import Resolution, entity_id, is_part_of_person, is_short_form, name_key, resolve, salience
+from rasad.enrich.entities import (
+    EntityIndex,
+    Resolution,
+    entity_id,
+    is_part_of_person,
+    is_short_form,
+    name_key,
+    resolve,
+    salience,
+)
 from rasad.enrich.ner import Name
 from rasad.messages import EntityType, Field
 
@@ -57,6 +66,13 @@ def test_a_name_joins_the_fullest_of_several_forms() -> None:
     assert found.entity_of_name[0] == found.entity_of_name[2]
 
 
+def test_a_father_does_not_join_his_son() -> None:
+    king, prince = "سلمان بن عبدالعزيز", "محمد بن سلمان بن عبدالعزيز"
+    names, found = named_in(f"الملك {king} والأمير {prince}", (king, "PER"), (prince, "PER"))
+    assert found.entity_of_name == (0, 1)
+    assert EntityIndex(resolve(names[1:], {"title": "", "body": ""}).entities).called(king) is None
+
+
 def test_spellings_of_one_name_are_one_entity_under_the_most_frequent() -> None:
     _, found = named_in("القاهره القاهرة القاهرة", ("القاهره", "LOC"), ("القاهرة", "LOC"), ("القاهرة", "LOC"))
     (entity,) = found.entities
@@ -104,6 +120,14 @@ def test_short_forms_of_bodies(short: str, whole: str, expected: bool) -> None:
         ("رجب أردوغان", "رجب طيب أردوغان", True),
         ("طيب رجب", "رجب طيب أردوغان", False),
         ("فايز السراج", "فايز السراج", False),
+        ("سلمان بن عبدالعزيز", "محمد بن سلمان بن عبدالعزيز", False),
+        ("سلمان", "محمد بن سلمان", False),
+        ("زايد", "محمد بن زايد آل نهيان", False),
+        ("خلدون", "ابن خلدون", False),
+        ("مبارك", "فاطمة بنت مبارك", False),
+        ("بن سلمان", "محمد بن سلمان", True),
+        ("محمد", "محمد بن سلمان", True),
+        ("سلمان", "سلمان بن محمد بن سلمان", True),
     ],
 )
 def test_parts_of_persons(part: str, whole: str, expected: bool) -> None:

@@ -30,6 +30,8 @@ _CLASS_NOUNS: Final = frozenset(
 _DISTINGUISHING: Final = frozenset(search_key("الحر الحرة الجديد الجديدة الموازي الموازية").split())
 """Words that make another body of a name: `الجيش السوري الحر` fights `الجيش السوري`."""
 
+_CHILD_OF: Final = frozenset(search_key("بن ابن بنت").split())
+
 _BETWEEN_ALIAS: Final = re.compile(r"[\s\"“”«»]*\(\s*[\"“”«»]*")
 _AFTER_ALIAS: Final = re.compile(r"[\s\"“”«»]*\)")
 _NISBA: Final = re.compile(r"ال\w{2,}يه?")
@@ -148,12 +150,14 @@ def _root(key: str, parents: Mapping[str, str]) -> str:
 def is_part_of_person(part: str, whole: str) -> bool:
     """Whether a person's name is part of a longer one, the article ال aside (search keys).
 
-    A run of its words (`السراج`, `محمد بن زايد`), or its first and last with some of those between.
+    A run of its words (`السراج`, `محمد بن زايد`), or its first and last with some of those between. A run behind بن
+    names the father: `زايد` is not `محمد بن زايد`.
     """
     words, wanted = bare_words(whole), bare_words(part)
     if not wanted or len(wanted) >= len(words):
         return False
-    if any(words[at : at + len(wanted)] == wanted for at in range(len(words) - len(wanted) + 1)):
+    runs = (at for at in range(len(words) - len(wanted) + 1) if words[at : at + len(wanted)] == wanted)
+    if any(at == 0 or words[at - 1] not in _CHILD_OF for at in runs):
         return True
     rest = iter(words)
     return wanted[0] == words[0] and wanted[-1] == words[-1] and all(word in rest for word in wanted)
