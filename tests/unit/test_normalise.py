@@ -66,6 +66,8 @@ def test_output_is_valid_unicode(text):
         ("قال\u200fمحمد", "قال محمد"),
         ("«الوفاق» “نعم”", '"الوفاق" "نعم"'),
         ("ﷺ", "ﷺ"),
+        ("كﹶتب محﹼمد وﹷسـﱠلﱞ", "كتب محمد وسل"),
+        ("ﻣﺣﻣﺪ ﻟﻠﹻﻪ", "محمد لله"),
         ("ؤ ئ ى ة أ إ آ", "ؤ ئ ى ة أ إ آ"),
         ("\u064b\u0651\u0640", ""),
         ("\ud800", "\ufffd"),
@@ -83,6 +85,14 @@ def test_a_span_takes_its_marks_along():
     start = result.text.index("لبنان")
     input_start, input_end = result.to_input(start, start + 5)
     assert text[input_start:input_end] == "لُبْنَانُ"
+
+
+def test_a_mark_with_a_place_of_its_own_is_a_mark():
+    text = "زار محﹼمدﹲ لبنان"
+    result = normalise(text)
+    start = result.text.index("محمد")
+    input_start, input_end = result.to_input(start, start + 4)
+    assert text[input_start:input_end] == "محﹼمدﹲ"
 
 
 def test_an_empty_span_is_a_place():

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-NORMALISER: Final = "rasad-arabic-1"
+NORMALISER: Final = "rasad-arabic-2"
 """Version of these rules: part of the pipeline's identity, bumped whenever an output could change."""
 
 _DELETED: Final = [
@@ -68,11 +68,15 @@ def _table() -> npt.NDArray[np.uint32]:
     table = np.arange(0x10000, dtype=np.uint32)
     for digits in (0x0660, 0x06F0):
         table[digits : digits + 10] = np.arange(ord("0"), ord("0") + 10)
-    # Presentation forms of a single letter; a ligature of several letters stays as it is.
+    # Presentation forms of a single letter; a ligature of several letters stays as it is, one of marks alone, which
+    # stand on a space or a tatweel of their own, goes as marks do.
+    marks = {" ", *map(chr, _DELETED)}
     for code in [*range(0xFB50, 0xFE00), *range(0xFE70, 0xFF00)]:
         compatible = unicodedata.normalize("NFKC", chr(code))
         if len(compatible) == 1:
             table[code] = ord(compatible)
+        elif marks.issuperset(compatible):
+            table[code] = 0
     for source, target in _REPLACED.items():
         table[ord(source)] = ord(target)
     table[_SPACES] = ord(" ")
@@ -82,6 +86,8 @@ def _table() -> npt.NDArray[np.uint32]:
 
 
 _TABLE: Final = _table()
+DELETED: Final = "".join(map(chr, np.flatnonzero(_TABLE == 0).tolist()))
+"""The characters that normalising deletes."""
 _CHANGED: Final = np.flatnonzero(np.arange(len(_TABLE)) != _TABLE)
 _TRANSLATION: Final = {
     code: new or None for code, new in zip(_CHANGED.tolist(), _TABLE[_CHANGED].tolist(), strict=True)

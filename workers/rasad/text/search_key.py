@@ -6,13 +6,13 @@ import unicodedata
 from functools import lru_cache
 from typing import Final
 
-from rasad.text.normalise import normalised_text
+from rasad.text.normalise import DELETED, normalised_text
 
 # Presentation forms of several letters (ﻻ, ﷲ, ﷺ), which normalising leaves whole since it never inserts.
 _LIGATURES: Final = {
     code: letters
     for code in [*range(0xFB50, 0xFE00), *range(0xFE70, 0xFEFF)]
-    if len(letters := unicodedata.normalize("NFKC", chr(code))) > 1
+    if chr(code) not in DELETED and len(letters := unicodedata.normalize("NFKC", chr(code))) > 1
 }
 _FOLDED: Final = str.maketrans(
     {"أ": "ا", "إ": "ا", "آ": "ا", "ٱ": "ا", "ى": "ي", "ئ": "ي", "ؤ": "و", "ة": "ه"}
