@@ -23,6 +23,8 @@ PIECES = st.sampled_from(
         "لجنة",
         " ",
         "ـ",
+        "ـﹷ",
+        "_",
         "\u064e",
         "#",
         '"',
@@ -44,6 +46,9 @@ def test_any_string_has_a_core(surface, seen):
     assert core == strip_proclitics(surface, seen=seen)
     core.canonical.encode("utf-8")
     assert core.canonical == " ".join(core.canonical.split())
+    if core.start:
+        assert core.canonical
+        assert surface[core.start] != "ـ"
 
 
 @pytest.mark.parametrize(
@@ -83,6 +88,7 @@ def test_any_string_has_a_core(surface, seen):
         ("لبي بي سي", 1, "بي بي سي"),
         ("لـCNN", 2, "CNN"),
         ("لCNN", 1, "CNN"),
+        ("لــCNN", 3, "CNN"),
         ('بـ"الوفاق"', 3, "الوفاق"),
         ("و بغداد", 2, "بغداد"),
         ("وَلُبْنان", 2, "لبنان"),
@@ -136,7 +142,27 @@ def test_a_name_seen_with_a_proclitic_is_no_evidence():
     assert strip_proclitics("للمجلس الأعلى", seen=seen).canonical == "المجلس الأعلى"
 
 
-@pytest.mark.parametrize("surface", ["", " ", "ـ", "\u064e\u0651", "و", "وال", "لل", "\ud800", "ب", "123", "«»"])
+@pytest.mark.parametrize(
+    "surface",
+    [
+        "",
+        " ",
+        "ـ",
+        "\u064e\u0651",
+        "و",
+        "وال",
+        "لل",
+        "\ud800",
+        "ب",
+        "123",
+        "«»",
+        "بــ",
+        "لــ رويترز",
+        "بـ_",
+        "بـﹷ",
+        'بـ"ـ',
+    ],
+)
 def test_no_name_no_cut(surface):
     assert strip_proclitics(surface, seen=frozenset()).start == 0
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from rasad.text.lexicon import AFTER_ARTICLE, BODIES, NAMES, WHOLE
-from rasad.text.normalise import normalise
+from rasad.text.normalise import DELETED, normalise
 from rasad.text.search_key import search_key
 
 _WORD: Final = re.compile(r"[^\W\d_]+")
@@ -20,7 +20,9 @@ _LEADING: Final = re.compile(r"[#\"'(\[\s]*")
 _ALONE: Final = re.compile(r"\s+(?=\w)")
 _HASH: Final = re.compile(r"#(?=\w)")
 # A stroke after a proclitic sets it off from quotation marks, other letters or a name: بـ"الوفاق"، لـCNN.
-_SET_OFF: Final = re.compile(r"(?:[وف]?[بلك]|[وف])(?:ـ+|(?=[\"“«#A-Za-z0-9]))([\"“«#]*)(?=\w)")
+# What comes next is a letter that normalising keeps, never another stroke: بـ alone is no proclitic.
+_KEPT: Final = rf"[^\W_{DELETED}]"
+_SET_OFF: Final = re.compile(rf"(?:[وف]?[بلك]|[وف])(?:ـ++|(?=[\"“«#A-Za-z0-9]))([\"“«#]*)(?={_KEPT})")
 
 _LL: Final = re.compile(r"[وف]?ل(?=ل\w{2})")
 _ARTICLE: Final = re.compile(r"([وف]?[بك]|[وف])(?=ال\w{2})")
