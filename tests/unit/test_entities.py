@@ -141,6 +141,27 @@ def test_a_body_in_brackets_is_another_name_of_the_one_before() -> None:
     assert found.entity_of_name == (0, 0, 0, 1)
 
 
+def test_a_name_in_brackets_behind_two_bodies_joins_neither() -> None:
+    african, european, union = "الاتحاد الأفريقي", "الاتحاد الأوروبي", "الاتحاد"
+    text = f"{african} ({union}) يلتقي {european} ({union})"
+    _, found = named_in(text, (african, "ORG"), (union, "ORG"), (european, "ORG"), (union, "ORG"))
+    assert [entity.canonical for entity in found.entities] == [african, union, european]
+    assert found.entity_of_name == (0, 1, 2, 1)
+
+
+def test_a_name_in_brackets_behind_two_forms_of_one_body_joins_it() -> None:
+    text = "حركة المقاومة الإسلامية (حماس) والمقاومة الإسلامية (حماس) والقاهرة (حماس)"
+    forms = ("حركة المقاومة الإسلامية", "حماس", "المقاومة الإسلامية", "حماس")
+    _, found = named_in(text, *[(form, "ORG") for form in forms], ("القاهرة", "LOC"), ("حماس", "ORG"))
+    assert [entity.canonical for entity in found.entities] == ["حركة المقاومة الإسلامية", "القاهرة"]
+
+
+@pytest.mark.parametrize(("words", "called"), [("علي", 0), ("عمر", 1), ("حسن", None), ("أحمد", None)])
+def test_a_part_of_two_persons_names_calls_neither(words: str, called: int | None) -> None:
+    _, found = named_in("علي حسن وعمر حسن", ("علي حسن", "PER"), ("عمر حسن", "PER"))
+    assert EntityIndex(found.entities).called(words) == called
+
+
 def test_ids_are_the_same_in_every_article() -> None:
     (one,) = resolve([name("القاهرة", "LOC")], {"title": "", "body": "القاهرة"}).entities
     (other,) = resolve([name("القاهره", "LOC", start=9)], {"title": "x", "body": "........ القاهره"}).entities

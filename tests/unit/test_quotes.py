@@ -250,3 +250,13 @@ def test_strays_are_left_out_in_linear_time() -> None:
     left = statements(found, line * count)
     assert time.process_time() - began < 5
     assert left == found[::2]
+
+
+@pytest.mark.parametrize(("others", "speaker"), [([], "حزب النهضة"), ([("حزب الأمة", "ORG")], None)])
+def test_a_definite_noun_takes_up_the_only_body_that_it_fits(
+    others: list[tuple[str, EntityType]], speaker: str | None
+) -> None:
+    bodies: list[tuple[str, EntityType]] = [("حزب النهضة", "ORG"), *others]
+    text = f"اجتمع قادة {' و'.join(body for body, _ in bodies)} في العاصمة للتشاور أمس في شؤون البلاد.\nوأعلن الحزب أن الخطة جاهزة."
+    (quote,) = read(text, [("cue", "وأعلن"), ("indirect", "أن الخطة جاهزة")], bodies)
+    assert quote.speaker == speaker

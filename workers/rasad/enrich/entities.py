@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Final, TypeVar
 
 from rasad.enrich.ner import Name
@@ -60,17 +60,23 @@ class EntityIndex:
                 self._by_word[word].append(number)
 
     def called(self, words: str) -> int | None:
-        """The first entity of that name, or the first person of whose name it is a part."""
+        """The entity of that name, or the only person of whose name it is a part."""
         key = name_key(words)
         if key in self._by_form:
             return self._by_form[key]
         near = min((self._by_word.get(word, []) for word in bare_words(key)), key=len, default=[])
         persons = (number for number in near if self.entities[number].type == "PER")
-        return next((each for each in persons if is_part_of_person(key, name_key(self.entities[each].canonical))), None)
+        return only(each for each in persons if is_part_of_person(key, name_key(self.entities[each].canonical)))
 
     def holding(self, word: str) -> list[int]:
         """The entities whose canonical name has a word (a search key without ال)."""
         return self._by_word.get(word, [])
+
+
+def only(found: Iterable[int]) -> int | None:
+    """The one that is found; None where there are more, or none."""
+    few = list(islice(found, 2))
+    return few[0] if len(few) == 1 else None
 
 
 def resolve(names: Sequence[Name], texts: Mapping[Field, str]) -> Resolution:
@@ -78,7 +84,8 @@ def resolve(names: Sequence[Name], texts: Mapping[Field, str]) -> Resolution:
 
     Names with one search key are one entity. A part of a person's name (`السراج`) joins the only fuller name that
     holds it, a body's short form (`حكومة الوفاق`, or `النهضة` for `حركة النهضة`) the only longer one, and so does the
-    name in brackets right behind a body's (`حلف شمال الأطلسي (الناتو)`). Where two fuller names fit, nothing is joined.
+    name in brackets right behind a body's (`حلف شمال الأطلسي (الناتو)`). Where two bodies or persons fit, nothing is
+    joined.
     """
     groups: dict[str, list[int]] = defaultdict(list)
     for index, name in enumerate(names):
@@ -119,7 +126,7 @@ def entity_id(kind: EntityType, canonical: str) -> str:
     return derived_id("entity", kind, name_key(canonical))
 
 
-def _parents(types: Mapping[str, EntityType], bracketed: Mapping[str, str]) -> dict[str, str]:
+def _parents(types: Mapping[str, EntityType], bracketed: Mapping[str, set[str]]) -> dict[str, str]:
     """For each key that is a shorter form of another, that other one."""
     parents: dict[str, str] = {}
     for kind, is_part in (("PER", is_part_of_person), ("ORG", is_short_form)):
@@ -135,9 +142,10 @@ def _parents(types: Mapping[str, EntityType], bracketed: Mapping[str, str]) -> d
             fullest = max(fuller, key=lambda other: len(other.split()), default=None)
             if fullest is not None and all(other == fullest or is_part(other, fullest) for other in fuller):
                 parents[key] = fullest
-    for alias, name in bracketed.items():
-        if types[alias] == types[name] == "ORG" and alias not in parents and _root(name, parents) != alias:
-            parents[alias] = name
+    for alias, holders in bracketed.items():
+        bodies = {_root(name, parents) for name in holders if types[name] == "ORG"} - {alias}
+        if types[alias] == "ORG" and alias not in parents and len(bodies) == 1:
+            parents[alias] = bodies.pop()
     return parents
 
 
@@ -188,17 +196,17 @@ def _tail(beginning: Sequence[str], words: Sequence[str]) -> Sequence[str] | Non
     return words[len(beginning) :] if list(words[: len(beginning)]) == list(beginning) else None
 
 
-def _bracketed(names: Sequence[Name], texts: Mapping[Field, str]) -> dict[str, str]:
-    """For each name that stands in brackets of its own right behind another, that other one, by key."""
-    found: dict[str, str] = {}
+def _bracketed(names: Sequence[Name], texts: Mapping[Field, str]) -> dict[str, set[str]]:
+    """For each name that stands in brackets of its own right behind others, those others, by key."""
+    found: dict[str, set[str]] = defaultdict(set)
     for before, name in pairwise(names):
         text = texts[name.field]
         same = before.field == name.field and before.end <= name.start
         if not same or not _BETWEEN_ALIAS.fullmatch(text, before.end, name.start):
             continue
         if _AFTER_ALIAS.match(text, name.end):
-            found.setdefault(name_key(name.canonical), name_key(before.canonical))
-    return {alias: name for alias, name in found.items() if alias != name}
+            found[name_key(name.canonical)].add(name_key(before.canonical))
+    return found
 
 
 def _type(names: Sequence[Name]) -> tuple[EntityType, EntitySubtype | None]:

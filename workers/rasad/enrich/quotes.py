@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from rasad.enrich.entities import ROUNDED, EntityIndex, Resolution, bare_words, name_key
+from rasad.enrich.entities import ROUNDED, EntityIndex, Resolution, bare_words, name_key, only
 from rasad.enrich.ner import Name
 from rasad.enrich.reading import FieldText
 from rasad.enrich.span_index import SpanIndex
@@ -252,8 +252,8 @@ class _Scene:
         word = search_key(noun[1]).removeprefix("ال")
         if word in self._heard:
             return self._heard[word]
-        bodies = (each for each in self._index.holding(word) if self._index.entities[each].type in _SPEAKING)
-        return next((self._entity(each) for each in bodies), None)
+        body = only(each for each in self._index.holding(word) if self._index.entities[each].type in _SPEAKING)
+        return None if body is None else self._entity(body)
 
     def _named(self, content: Part, cue: Part | None) -> Speaker | None:
         """Where no speaker is labelled: who is named right behind the cue, or right before it, or the last person."""
