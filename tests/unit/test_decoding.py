@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from itertools import pairwise, product
 
 import numpy as np
@@ -37,6 +38,32 @@ def test_the_best_legal_path_is_the_one_that_brute_force_finds(scores: np.ndarra
     found = tuple(best_path(scores, SCHEME, starts).tolist())
     assert is_legal(found, starts)
     assert total[found] == max(total.values())
+
+
+def broken_lines(lengths: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and starts of lines that each begin with an I-PER, which none may."""
+    scores = np.random.default_rng(1).normal(size=(sum(lengths), len(LABELS))).astype(np.float32)
+    begins = np.cumsum([0, *lengths[:-1]])
+    scores[begins, LABELS.index("I-PER")] += 9
+    return scores, np.isin(np.arange(len(scores)), begins)
+
+
+def test_a_line_has_the_path_that_it_has_alone() -> None:
+    lengths = [2, 700, 1, 30, *[2, 3] * 300, 5000, 4]
+    scores, starts = broken_lines(lengths)
+    alone = [
+        best_path(line, SCHEME, np.zeros(len(line), bool)) for line in np.split(scores, np.flatnonzero(starts)[1:])
+    ]
+    assert best_path(scores, SCHEME, starts).tolist() == np.concatenate(alone).tolist()
+
+
+def test_one_long_line_does_not_widen_the_short_ones() -> None:
+    scores, starts = broken_lines([600, *[2] * 2000])
+    tracemalloc.start()
+    best_path(scores, SCHEME, starts)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4_000_000
 
 
 @settings(max_examples=60, deadline=None)

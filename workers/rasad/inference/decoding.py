@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,9 @@ import numpy.typing as npt
 Scores = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.int64]
+
+_GROUP_WORDS: Final = 4096
+"""How many words, padding included, dynamic programming takes at once: with 17 labels some 200 bytes each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +66,27 @@ def best_path(scores: Scores, scheme: BioScheme, starts: Bools) -> Labels:
     sequence = np.cumsum(first) - 1
     bounds = np.append(np.flatnonzero(first), len(path))
     broken = np.unique(sequence[~legal])
-    if len(broken):
-        lengths = bounds[broken + 1] - bounds[broken]
-        mask = np.arange(lengths.max()) < lengths[:, None]
-        words = np.isin(sequence, broken)
+    lengths = bounds[broken + 1] - bounds[broken]
+    for group in _groups(lengths):
+        columns = np.arange(lengths[group[0]])
+        mask = columns < lengths[group, None]
+        words = (bounds[broken[group], None] + columns)[mask]
         # Padding scores lowest on all but O, which may follow anything: the real words' best path is unchanged.
         padded = np.full((*mask.shape, scores.shape[1]), -np.inf, np.float32)
         padded[:, :, scheme.outside] = 0
         padded[mask] = scores[words]
         path[words] = viterbi(padded, scheme)[mask]
     return path
+
+
+def _groups(lengths: Labels) -> Iterator[Labels]:
+    """Indices of `lengths` from the longest on, as many at once as fit _GROUP_WORDS when padded; one always does."""
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        end = start + max(1, _GROUP_WORDS // int(lengths[order[start]]))
+        yield order[start:end]
+        start = end
 
 
 def viterbi(scores: Scores, scheme: BioScheme) -> Labels:
