@@ -257,6 +257,7 @@ def test_a_definite_noun_takes_up_the_only_body_that_it_fits(
     others: list[tuple[str, EntityType]], speaker: str | None
 ) -> None:
     bodies: list[tuple[str, EntityType]] = [("حزب النهضة", "ORG"), *others]
-    text = f"اجتمع قادة {' و'.join(body for body, _ in bodies)} في العاصمة للتشاور أمس في شؤون البلاد.\nوأعلن الحزب أن الخطة جاهزة."
+    gathering = f"اجتمع قادة {' و'.join(body for body, _ in bodies)} في العاصمة للتشاور مساء أمس الأحد في شؤون البلاد."
+    text = f"{gathering}\nوأعلن الحزب أن الخطة جاهزة."
     (quote,) = read(text, [("cue", "وأعلن"), ("indirect", "أن الخطة جاهزة")], bodies)
     assert quote.speaker == speaker
