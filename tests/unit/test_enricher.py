@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rasad.enrich.claims import ClaimIndex
 from rasad.enrich.enricher import Enricher, check_surfaces
 from rasad.enrich.stance import StanceModel
 from rasad.inference.backend import Logits, OnnxBackend
@@ -214,6 +215,23 @@ def test_one_article_that_fails_becomes_a_dead_letter_alone(ner_bundle: Bundle, 
     assert isinstance(letter, DeadLetter)
     assert (letter.reason, letter.stage, letter.record) == ("enrichment_failed", "enrich", records[2])
     assert "RuntimeError: kernel failed" in letter.detail
+
+
+def test_claims_that_cannot_be_had_do_not_end_a_worker(ner_engine: Engine, stance_model: StanceModel) -> None:
+    def broken() -> ClaimIndex:
+        raise LookupError("no claims")
+
+    records = [record(TITLE, BODY, id="a1"), Record(value=b"")]
+    letters = Enricher(ner_engine, stance_model, claims=broken).enrich(records)
+    assert [letter.reason for letter in letters if isinstance(letter, DeadLetter)] == ["enrichment_failed", "empty"]
+
+
+def test_an_interrupt_is_no_outcome(ner_engine: Engine, stance_model: StanceModel) -> None:
+    def interrupted() -> ClaimIndex:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Enricher(ner_engine, stance_model, claims=interrupted).enrich([record(TITLE, BODY)])
 
 
 def test_the_pipelines_version_follows_its_parts(

@@ -83,7 +83,7 @@ class Enricher:
     """Turns records into outcomes; holds the models and no other state.
 
     `stance` judges watched claims, and headlines by its bundle's head for them, unless it was opened with another than
-    the default one. `claims` gives the claims watched now and is asked once a batch; `gate` says which of them an
+    the default one. `claims` gives the claims watched now and is asked once a pass; `gate` says which of them an
     article is held against. Their stances are of kind "claim" and stand last in an event: nothing else of it depends
     on them, and a driver that publishes leaves them out of it (see `rasad.streams.publication`).
     Raises BundleError if a head's labels are not those of events.
@@ -157,24 +157,22 @@ class Enricher:
                     outcomes[index] = decoded
                 else:
                     articles.append((index, decoded))
-        survived = self._surviving(articles, records, self._claims())
+        survived = self._surviving(articles, records)
         for (index, _), outcome in zip(articles, survived, strict=True):
             outcomes[index] = outcome
         return [outcome for outcome in outcomes if outcome is not None]
 
-    def _surviving(
-        self, articles: Sequence[tuple[int, RawArticle]], records: Sequence[Record], claims: ClaimIndex
-    ) -> list[Outcome]:
+    def _surviving(self, articles: Sequence[tuple[int, RawArticle]], records: Sequence[Record]) -> list[Outcome]:
         """The outermost boundary of the core, and the only place where any exception at all is caught."""
         if not articles:
             return []
         try:
-            return list(self.annotate([article for _, article in articles], claims))
+            return list(self.annotate([article for _, article in articles]))
         except Exception as error:  # noqa: BLE001  whatever it is, it belongs to one article and must not stop the rest
             if len(articles) > 1:
                 middle = len(articles) // 2
                 first, second = articles[:middle], articles[middle:]
-                return self._surviving(first, records, claims) + self._surviving(second, records, claims)
+                return self._surviving(first, records) + self._surviving(second, records)
             index, article = articles[0]
             _log.exception("enrichment failed", article_id=article.id)
             detail = f"article {article.id!r} could not be enriched: {type(error).__name__}: {error}"
@@ -188,18 +186,15 @@ class Enricher:
                 )
             ]
 
-    def annotate(self, articles: Sequence[RawArticle], claims: ClaimIndex | None = None) -> list[EnrichedEvent]:
-        """Events of decoded articles: one pass of each model over the windows of all of them. May raise.
-
-        `claims` are held against them in place of those that are watched now.
-        """
+    def annotate(self, articles: Sequence[RawArticle]) -> list[EnrichedEvent]:
+        """Events of decoded articles: one pass of each model over the windows of all of them. May raise."""
         started = time.perf_counter()
         texts = [(article.title, article.body) for article in articles]
         read = documents(self._ner, texts)
         scored = score_words(self._ner, read, self._heads)
         for_stance = self._tokenised_for_stance(texts, read)
         headlines = self._headline_stances(for_stance)
-        watched = judged(self._stance, self._claims() if claims is None else claims, self._gate, for_stance)
+        watched = judged(self._stance, self._claims(), self._gate, for_stance)
         found = [_Annotated(*each) for each in zip(read, scored, headlines, watched, strict=True)]
         with metrics.stage("annotate"):
             events = [self._event(article, each) for article, each in zip(articles, found, strict=True)]
