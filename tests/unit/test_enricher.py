@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import base64
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -215,6 +218,27 @@ def test_one_article_that_fails_becomes_a_dead_letter_alone(ner_bundle: Bundle, 
     assert isinstance(letter, DeadLetter)
     assert (letter.reason, letter.stage, letter.record) == ("enrichment_failed", "enrich", records[2])
     assert "RuntimeError: kernel failed" in letter.detail
+
+
+def panicking(bundle: Bundle, directory: Path) -> Engine:
+    """An engine whose tokenizer panics on an emoji: the table of its normaliser ends before their first byte, 0xF0."""
+    tokenizer = orjson.loads(bundle.tokenizer.read_bytes())
+    table = struct.pack("<I", 4 * 0xF0) + bytes(4 * 0xF0)
+    tokenizer["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(table).decode()}
+    (directory / "tokenizer.json").write_bytes(orjson.dumps(tokenizer))
+    return Engine(replace(bundle, directory=directory), OnnxBackend(bundle, threads=1))
+
+
+def test_an_article_on_which_the_tokenizer_panics_becomes_a_dead_letter_alone(
+    ner_bundle: Bundle, stance_model: StanceModel, tmp_path: Path
+) -> None:
+    enricher = Enricher(panicking(ner_bundle, tmp_path), stance_model)
+    records = [record(TITLE, BODY + end, id=end or "plain") for end in ("", " 😀", " نعم")]
+    outcomes = enricher.enrich(records)
+    assert [type(outcome) for outcome in outcomes] == [EnrichedEvent, DeadLetter, EnrichedEvent]
+    letter = outcomes[1]
+    assert isinstance(letter, DeadLetter)
+    assert "the tokenizer panicked: index out of bounds" in letter.detail
 
 
 def test_claims_that_cannot_be_had_do_not_end_a_worker(ner_engine: Engine, stance_model: StanceModel) -> None:

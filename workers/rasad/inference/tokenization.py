@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from rasad import metrics
 from rasad.inference.bundle import Bundle
@@ -101,11 +101,25 @@ class TextTokenizer:
         """Every text, normalised, split and tokenised; Rust threads share out the texts."""
         with metrics.stage("tokenise"):
             normalised = [normalise(text) for text in texts]
-            encodings = self._tokenizer.encode_batch([each.text for each in normalised], add_special_tokens=False)
+            encodings = self._encoded([each.text for each in normalised])
             return [
                 _tokenized(text, each, np.array(encoding.ids, np.int64), encoding.offsets)
                 for text, each, encoding in zip(texts, normalised, encodings, strict=True)
             ]
+
+    def _encoded(self, texts: list[str]) -> list[Encoding]:
+        """The pieces of normalised texts. Raises RuntimeError where the Rust library panics.
+
+        Python sees a panic as a BaseException, of a class that no module exports: it would end the process, though
+        what was wrong was one text.
+        """
+        try:
+            encodings: list[Encoding] = self._tokenizer.encode_batch(texts, add_special_tokens=False)
+        except BaseException as error:
+            if type(error).__module__ != "pyo3_runtime":
+                raise
+            raise RuntimeError(f"the tokenizer panicked: {error}") from error
+        return encodings
 
 
 def sequence_template(tokenizer: Tokenizer) -> SequenceTemplate:
