@@ -184,6 +184,29 @@ def test_an_engine_on_torch_judges_as_one_on_onnx(made: dict[Task, Made]) -> Non
         assert one.probs == pytest.approx(other.probs, abs=0.15)
 
 
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("avx512f avx512vl avx512_bf16 vaes", True),
+        ("avx2 amx_bf16 amx_tile", True),
+        ("avx512f avx512vl avx512_vnni avx_vnni", False),
+        ("", False),
+    ],
+)
+def test_the_processor_says_whether_bf16_is_faster(flags: str, expected: bool) -> None:
+    from rasad.inference.torch_backend import has_bf16
+
+    other = "processor\t: 0\nmodel name\t: avx512_bf16\n"
+    assert has_bf16(f"{other}flags\t\t: fpu vme {flags}\nbogomips\t: 5200\n{other}") is expected
+
+
+def test_equal_processors_choose_one_precision(made: dict[Task, Made]) -> None:
+    from rasad.inference.torch_backend import TorchBackend
+
+    names = {TorchBackend(made["ner"].bundle, threads=1, device="cpu").name for _ in range(5)}
+    assert len(names) == 1
+
+
 def test_a_bundle_without_weights_is_a_clear_error(made: dict[Task, Made], tmp_path: Path) -> None:
     from rasad.inference.torch_backend import TorchBackend
 

@@ -6,8 +6,9 @@ the linear layers run over the tokens of all sequences in one row, attention ove
 
 from __future__ import annotations
 
-import time
+import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
@@ -26,16 +27,18 @@ Precision = Literal["fp32", "bf16"]
 _CLOSING: Final = 2
 _FIRST_ORDINARY: Final = 5
 """Pieces below this one are special in the bundled vocabulary; `_CLOSING` ends a text and stands between two."""
-_GAIN: Final = 1.3
-_PROBE_S: Final = 0.05
+_PROCESSOR: Final = Path("/proc/cpuinfo")
+_BF16: Final = re.compile(r"^flags\s*:.*\b(?:avx512_bf16|amx_bf16)\b", re.MULTILINE)
+"""An x86 processor that multiplies matrices in bf16, as Linux names what it has."""
 
 
 class TorchBackend:
     """A BERT encoder and its heads from `model.safetensors` and `heads.safetensors` of a bundle.
 
-    `precision` None is bf16 on a GPU, and on a CPU whichever a probe finds faster: without instructions of its own,
-    bf16 is several times slower there than fp32. `threads` as for OnnxBackend; PyTorch has one setting for the whole
-    process, and the last backend's holds. Raises BundleError where the bundle carries no such weights.
+    `precision` None is bf16 on a GPU and on a CPU with instructions for it, without which it is several times slower
+    there than fp32. It is part of the pipeline's version, so nothing is timed: equal processors choose alike.
+    `threads` as for OnnxBackend; PyTorch has one setting for the whole process, and the last backend's holds. Raises
+    BundleError where the bundle carries no such weights.
     """
 
     batch_invariant = False
@@ -46,7 +49,7 @@ class TorchBackend:
     ) -> None:
         torch.set_num_threads(threads or available_cores())
         self._device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        chosen = precision or ("bf16" if self._device.type == "cuda" or _bf16_is_faster() else "fp32")
+        chosen = precision or ("bf16" if self._device.type == "cuda" or has_bf16(_processor()) else "fp32")
         self._dtype = torch.bfloat16 if chosen == "bf16" else torch.float32
         self.name = f"torch {self._device.type} {chosen}"
         self._heads = _heads(bundle, self._device)
@@ -76,20 +79,14 @@ def _padded(packed: Tensor, keep: Tensor) -> Tensor:
     return rows
 
 
-def _bf16_is_faster() -> bool:
-    """Whether a linear layer of the bundled encoder's shape is much faster in bf16 on this machine."""
-    return _linear_seconds(torch.float32) >= _GAIN * _linear_seconds(torch.bfloat16)
+def _processor() -> str:
+    """What Linux says of this processor; nothing elsewhere, where fp32 is safe."""
+    return _PROCESSOR.read_text(errors="replace") if _PROCESSOR.is_file() else ""
 
 
-def _linear_seconds(dtype: torch.dtype) -> float:
-    left, right = torch.ones(512, 384, dtype=dtype), torch.ones(1536, 384, dtype=dtype)
-    best = float("inf")
-    deadline = time.perf_counter() + _PROBE_S
-    while time.perf_counter() < deadline:
-        started = time.perf_counter()
-        functional.linear(left, right)
-        best = min(best, time.perf_counter() - started)
-    return best
+def has_bf16(processor: str) -> bool:
+    """Whether `/proc/cpuinfo` tells of instructions that make bf16 faster than fp32."""
+    return _BF16.search(processor) is not None
 
 
 def shared_pieces(ids: Tensor, keep: Tensor) -> Tensor:
