@@ -84,6 +84,7 @@ def test_a_whole_bundle_loads(directory: Path) -> None:
         ({"heads": head(labels=["B-PER", "I-PER"])}, "need an 'O'"),
         ({"heads": head(labels=["O", "O"])}, "all different"),
         ({"heads": head(temperature=0)}, "not positive"),
+        ({"thresholds": {"mention": 0.4, "mentions": 0.5}}, "thresholds.mentions: a ner bundle has no such threshold"),
         ({"heads": {"news": {"kind": "token"}}}, "heads.news.labels: Field required"),
     ],
 )
@@ -120,6 +121,11 @@ def test_a_missing_file_is_named(directory: Path, name: str) -> None:
     (directory / name).unlink()
     with pytest.raises(BundleError, match=f"{name}: missing"):
         load_bundle(directory, task="ner")
+
+
+def test_known_thresholds_are_accepted(directory: Path) -> None:
+    (directory / "bundle.json").write_bytes(orjson.dumps(manifest(thresholds={"mention": 0.4, "quote": 0.5})))
+    assert load_bundle(directory, task="ner").manifest.thresholds == {"mention": 0.4, "quote": 0.5}
 
 
 def test_config_labels_that_agree_are_accepted(directory: Path) -> None:
@@ -183,6 +189,8 @@ def test_the_shipped_graph_must_have_the_heads_of_its_manifest(ner_bundle: Bundl
         OnnxBackend(with_heads(**{name: replace(news, labels=news.labels[:-2])}), threads=1)
     with pytest.raises(BundleError, match="dimensions"):
         OnnxBackend(with_heads(**{name: replace(news, kind="sequence")}), threads=1)
+    with pytest.raises(BundleError, match="no 4 vectors and 2 scores"):
+        OnnxBackend(with_heads(**{name: replace(news, kind="relation", labels=("support", "oppose"))}), threads=1)
     with pytest.raises(BundleError, match=r"no head 'sport'; this bundle has .*news"):
         ner_bundle.head("sport")
 

@@ -35,6 +35,11 @@ HEAD_WEIGHTS: Final = "heads.safetensors"
 """The optional weights for PyTorch."""
 REQUIRED_FILES: Final = ("model.onnx", "tokenizer.json", "config.json")
 _PICKLES: Final = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
+_THRESHOLDS: Final[Mapping[str, frozenset[str]]] = {
+    "ner": frozenset({"mention", "quote", "stance"}),
+    "stance": frozenset(),
+}
+"""What may have a least probability in `thresholds`."""
 _KIND_OF_TASK: Final[Mapping[str, HeadKind]] = {"ner": "token", "stance": "sequence"}
 _HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
 
@@ -122,6 +127,7 @@ def load_bundle(path_or_hub_id: str | Path | None, *, task: Task | None) -> Bund
     if task is not None and manifest.task != task:
         raise BundleError(f"{directory}: a bundle for task {manifest.task!r}, but {task!r} is wanted here")
     _check_heads(directory, manifest)
+    _check_thresholds(directory, manifest)
     _check_files(directory, manifest)
     return Bundle(directory=directory, sha256=hashlib.sha256(manifest_bytes).hexdigest(), manifest=manifest)
 
@@ -201,6 +207,15 @@ def _check_heads(directory: Path, manifest: Manifest) -> None:
     for name, head in manifest.heads.items():
         for problem in _label_problems(head):
             raise BundleError(f"{where}: heads.{name}: {problem}")
+
+
+def _check_thresholds(directory: Path, manifest: Manifest) -> None:
+    known = _THRESHOLDS[manifest.task]
+    for name in sorted(manifest.thresholds.keys() - known):
+        raise BundleError(
+            f"{directory / 'bundle.json'}: thresholds.{name}: a {manifest.task} bundle has no such threshold; "
+            f"known are {', '.join(sorted(known)) or 'none'}"
+        )
 
 
 def _label_problems(head: Head) -> Iterator[str]:
