@@ -53,10 +53,11 @@ class EntityIndex:
         self.entities = entities
         self._by_form: dict[str, int] = {}
         self._by_word: dict[str, list[int]] = defaultdict(list)
+        self._words = [bare_words(name_key(each.canonical)) for each in entities]
         for number, each in enumerate(entities):
             for form in (each.canonical, *each.aliases):
                 self._by_form.setdefault(name_key(form), number)
-            for word in dict.fromkeys(bare_words(name_key(each.canonical))):
+            for word in dict.fromkeys(self._words[number]):
                 self._by_word[word].append(number)
 
     def called(self, words: str) -> int | None:
@@ -64,9 +65,10 @@ class EntityIndex:
         key = name_key(words)
         if key in self._by_form:
             return self._by_form[key]
-        near = min((self._by_word.get(word, []) for word in bare_words(key)), key=len, default=[])
+        wanted = bare_words(key)
+        near = min((self._by_word.get(word, []) for word in wanted), key=len, default=[])
         persons = (number for number in near if self.entities[number].type == "PER")
-        return only(each for each in persons if is_part_of_person(key, name_key(self.entities[each].canonical)))
+        return only(each for each in persons if is_part_of_person(wanted, self._words[each]))
 
     def holding(self, word: str) -> list[int]:
         """The entities whose canonical name has a word (a search key without ال)."""
@@ -128,25 +130,31 @@ def entity_id(kind: EntityType, canonical: str) -> str:
 
 def _parents(types: Mapping[str, EntityType], bracketed: Mapping[str, set[str]]) -> dict[str, str]:
     """For each key that is a shorter form of another, that other one."""
-    parents: dict[str, str] = {}
-    for kind, is_part in (("PER", is_part_of_person), ("ORG", is_short_form)):
-        keys = [key for key, its_kind in types.items() if its_kind == kind]
-        holders: dict[str, list[str]] = defaultdict(list)
-        for key in keys:
-            for word in dict.fromkeys(bare_words(key)):
-                holders[word].append(key)
-        for key in keys:
-            # Whoever holds the name holds its rarest word.
-            near = min((holders[word] for word in bare_words(key)), key=len, default=[])
-            fuller = [other for other in near if is_part(key, other)]
-            fullest = max(fuller, key=lambda other: len(other.split()), default=None)
-            if fullest is not None and all(other == fullest or is_part(other, fullest) for other in fuller):
-                parents[key] = fullest
+    persons = {key: bare_words(key) for key, kind in types.items() if kind == "PER"}
+    orgs = {key: key.split() for key, kind in types.items() if kind == "ORG"}
+    parents = _fullest(persons, is_part_of_person) | _fullest(orgs, is_short_form)
     for alias, holders in bracketed.items():
         bodies = {_root(name, parents) for name in holders if types[name] == "ORG"} - {alias}
         if types[alias] == "ORG" and alias not in parents and len(bodies) == 1:
             parents[alias] = bodies.pop()
     return parents
+
+
+def _fullest(keys: Mapping[str, list[str]], is_part: Callable[[list[str], list[str]], bool]) -> dict[str, str]:
+    """For each key, given with its words, that is a part of others, the one of which all of those are forms."""
+    holders: dict[str, set[str]] = defaultdict(set)
+    for key, words in keys.items():
+        for word in words:
+            holders[word].add(key)
+    found: dict[str, str] = {}
+    for key, words in keys.items():
+        # Whoever holds the name holds all its words.
+        near = set.intersection(*sorted((holders[word] for word in words), key=len)) if words else set()
+        fuller = [other for other in near if is_part(words, keys[other])]
+        fullest = max(fuller, key=lambda other: len(keys[other]), default=None)
+        if fullest is not None and all(other == fullest or is_part(keys[other], keys[fullest]) for other in fuller):
+            found[key] = fullest
+    return found
 
 
 def _root(key: str, parents: Mapping[str, str]) -> str:
@@ -155,13 +163,12 @@ def _root(key: str, parents: Mapping[str, str]) -> str:
     return key
 
 
-def is_part_of_person(part: str, whole: str) -> bool:
-    """Whether a person's name is part of a longer one, the article ال aside (search keys).
+def is_part_of_person(wanted: list[str], words: list[str]) -> bool:
+    """Whether a person's name is part of a longer one (bare words).
 
     A run of its words (`السراج`, `محمد بن زايد`), or its first and last with some of those between. A run behind بن
     names the father: `زايد` is not `محمد بن زايد`.
     """
-    words, wanted = bare_words(whole), bare_words(part)
     if not wanted or len(wanted) >= len(words):
         return False
     runs = (at for at in range(len(words) - len(wanted) + 1) if words[at : at + len(wanted)] == wanted)
@@ -171,16 +178,15 @@ def is_part_of_person(part: str, whole: str) -> bool:
     return wanted[0] == words[0] and wanted[-1] == words[-1] and all(word in rest for word in wanted)
 
 
-def is_short_form(short: str, whole: str) -> bool:
-    """Whether a body's name is a short form of a longer one (search keys).
+def is_short_form(wanted: list[str], words: list[str]) -> bool:
+    """Whether a body's name is a short form of a longer one (words of search keys).
 
     The beginning of it (`مجلس الأمن` of `مجلس الأمن الدولي`; a single word only before one nisba adjective, as
     `الكونغرس` of `الكونغرس الأميركي`), or what follows its class noun, up to one adjective (`الإخوان` of
     `جماعة الإخوان المسلمين`). Not any part: `الأمم المتحدة` is another body than `بعثة الأمم المتحدة`, and what goes on
     with a purpose (`الأمم المتحدة للدعم`) names a part of it.
     """
-    words, wanted = whole.split(), short.split()
-    if len(wanted) >= len(words) or words[-1] in _DISTINGUISHING:
+    if not wanted or len(wanted) >= len(words) or words[-1] in _DISTINGUISHING:
         return False
     tail = _tail(wanted, words)
     if tail is not None and tail[0].startswith("لل"):
@@ -191,9 +197,9 @@ def is_short_form(short: str, whole: str) -> bool:
     return tail is not None and (not tail or (len(tail) == 1 and tail[0].startswith("ال")))
 
 
-def _tail(beginning: Sequence[str], words: Sequence[str]) -> Sequence[str] | None:
+def _tail(beginning: list[str], words: list[str]) -> list[str] | None:
     """What follows `beginning` in `words`; None if they do not begin so."""
-    return words[len(beginning) :] if list(words[: len(beginning)]) == list(beginning) else None
+    return words[len(beginning) :] if words[: len(beginning)] == beginning else None
 
 
 def _bracketed(names: Sequence[Name], texts: Mapping[Field, str]) -> dict[str, set[str]]:
