@@ -78,6 +78,22 @@ def test_evidence_is_found_deep_in_a_long_article(stance_model: StanceModel) -> 
     assert list(result.probs) == list(stance_model.labels)
 
 
+def test_evidence_ends_where_the_model_stopped_reading(stance_model: StanceModel) -> None:
+    beginning = "اكتشف علماء الآثار مومياء نادرة قرب الأقصر"
+    body = f"هطلت أمطار. {beginning}{' ومعها قطعة فخار مزخرفة' * 400} وتمثال ذهبي."
+    engine = stance_model.engine
+    (claim,) = engine.tokenizer.tokenize(["علماء الآثار يكتشفون مومياء وتمثالا ذهبيا"])
+    (read,) = documents(engine, [("", body)])
+    made = pair_input(claim, read.fields, engine.tokenizer.template, 128)
+    (span,) = made.evidence
+    shown = body[span.start : span.end]
+    assert shown.startswith(beginning)
+    assert shown.split() == body[span.start :].split()[: len(shown.split())]
+    (again,) = engine.tokenizer.tokenize([shown])
+    template = engine.tokenizer.template
+    assert made.ids.tolist() == template.pair(claim.ids, again.ids).tolist()
+
+
 def test_results_come_in_order_and_do_not_depend_on_each_other(stance_model: StanceModel) -> None:
     title, body = REPORT
     pairs = [

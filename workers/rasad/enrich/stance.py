@@ -39,7 +39,10 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StanceResult:
-    """`probs` has every label of the head, in its order; `evidence` are sentences of the article, in its order."""
+    """`probs` has every label of the head, in its order; `evidence` are sentences of the article, in its order.
+
+    A sentence that is longer than the model's room counts as far as it was read.
+    """
 
     label: str
     probs: Mapping[str, float]
@@ -48,7 +51,7 @@ class StanceResult:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PairInput:
-    """What the model reads of a pair: `ids` with special pieces, and `evidence`, the sentences that decide."""
+    """What the model reads of a pair: `ids` with special pieces, and `evidence`, deciding sentences as far as read."""
 
     ids: Ints
     evidence: tuple[Span, ...]
@@ -120,7 +123,7 @@ def pair_input(
     parts = [sentences[index][0].tokenized.ids[slice(*taken[index])] for index in sorted(taken)]
     return PairInput(
         ids=template.pair(claim_ids, np.concatenate([np.zeros(0, np.int64), *parts])),
-        evidence=tuple(_span(*sentences[index]) for index in _deciding(list(taken), scores)),
+        evidence=tuple(_span(*sentences[index], taken[index][1]) for index in _deciding(list(taken), scores)),
     )
 
 
@@ -142,6 +145,11 @@ def _whole_words(tokenized: TokenizedText, start: int, end: int, room: int) -> i
     return int(fitting[-1]) if len(fitting) else start + room
 
 
-def _span(each: FieldText, sentence: int) -> Span:
-    start, end = each.tokenized.sentences[sentence].tolist()
+def _span(each: FieldText, sentence: int, read: int) -> Span:
+    """A sentence as far as the piece before `read`; whole where that is its last, or where all read is blank."""
+    tokenized = each.tokenized
+    start, end = tokenized.sentences[sentence].tolist()
+    if read < tokenized.sentence_pieces(sentence)[1]:
+        _, stop = tokenized.normalised.to_input(*tokenized.pieces[read - 1].tolist())
+        end = min(stop, end) if stop > start else end
     return Span(field=each.field, start=start, end=end)
