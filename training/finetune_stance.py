@@ -1,9 +1,9 @@
 """Fine-tune an encoder for stance: one output layer a corpus over pairs of a sentence and the text it is judged by.
 
-Claims are read with the sentences of the article that bear on them (rasad.enrich.evidence), never with its first
-tokens only. The token type of a piece tells whether it also occurs on the other side of the pair; the graph works
-that out from the ids, so it needs no further input. The encoder's rate must stay low: at 2e-4 it ended at the
-majority label of every corpus.
+Starts from an encoder, or from what an earlier run of this program wrote, output layers and all. Claims are read with
+the sentences of the article that bear on them (rasad.enrich.evidence), never with its first tokens only. The token type
+of a piece tells whether it also occurs on the other side of the pair; the graph works that out from the ids, so it
+needs no further input. The encoder's rate must stay low: at 2e-4 it ended at the majority label of every corpus.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -33,7 +33,7 @@ from rasad.evaluation.corpora import read_jsonl
 from rasad.evaluation.stance import Example, news_claims, stance_records
 from rasad.text.normalise import normalise
 from rasad.text.sentences import split_sentences
-from training.labels import LABELS, labelled_articles
+from training.labels import CLAIMS, LABELS, labelled_articles
 from training.machine import autocast, device
 from training.optimisation import Optimisation, batches, corrupt
 from training.tagger import load_encoder
@@ -247,6 +247,17 @@ def evaluate(model: StanceModel, pairs: Sequence[Pair], padding: int) -> tuple[f
     return accuracy, macro_f1(gold, predicted, len(HEADS[pairs[0].head]))
 
 
+def load_model(folder: Path) -> StanceModel:
+    """The model that `save` wrote to `folder`; where there is but an encoder, new output layers on it."""
+    written = folder / "heads.safetensors"
+    if not written.exists():
+        return StanceModel(load_encoder(folder), HEADS)
+    heads = {name: tuple(labels) for name, labels in json.loads((folder / "heads.json").read_text()).items()}
+    model = StanceModel(load_encoder(folder), heads)
+    model.load_state_dict(load_file(written), strict=False)
+    return model
+
+
 def save(model: StanceModel, source: Path, folder: Path) -> None:
     """Write encoder, heads and the tokenizer of `source` to `folder`."""
     model.encoder.save_pretrained(folder)
@@ -258,13 +269,13 @@ def save(model: StanceModel, source: Path, folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("encoder", type=Path, help="encoder directory written by training.pretrain")
+    parser.add_argument("encoder", type=Path, help="directory written by training.pretrain, or by this program")
     parser.add_argument("data", type=Path, help="folder of the corpora")
     parser.add_argument("out", type=Path, help="directory to write")
     parser.add_argument("--rounds", type=int, default=4, help="rounds of the run (default: %(default)s)")
     parser.add_argument(
         "--passes",
-        default="news=0.95,headlines=0.6,ans=3.5,ans_article=0.03,unifiedfc=1.2,nli=1,target=1",
+        default="news=0.95,labels=0.95,headlines=0.6,ans=3.5,ans_article=0.03,unifiedfc=1.2,nli=1,target=1",
         help="passes over each corpus (default: %(default)s)",
     )
     parser.add_argument("--max-tokens", type=int, default=192, help="pieces a pair (default: %(default)s)")
@@ -284,15 +295,18 @@ def main() -> None:
     train = load(arguments.data, "train", encoder)
     dev = load(arguments.data, "dev", encoder)
     dev["news"] = labelled_pairs(news_claims(read_jsonl(news / "dev.jsonl"), random.Random(0), 1), encoder, "news")
-    articles = [*read_jsonl(news / "train.jsonl"), *labelled_articles(LABELS, arguments.data / "raw")]
-    claimed = [article for article in articles if article["claims"]]
+    articles = {
+        "news": list(read_jsonl(news / "train.jsonl")),
+        "labels": labelled_articles(LABELS, arguments.data / "raw"),
+        "claims": labelled_articles(CLAIMS, arguments.data / "raw"),
+    }
     # ArabicStanceX has no dev split: every tenth of train is kept out for it.
     dev["target"] = train["target"][::10]
     train["target"] = [p for i, p in enumerate(train["target"]) if i % 10]
     print({name: (len(pairs), sum(len(p.ids) for p in pairs)) for name, pairs in train.items()}, flush=True)
 
     weights = label_weights([pair for pairs in train.values() for pair in pairs])
-    model = StanceModel(load_encoder(arguments.encoder), HEADS).to(device()).train()
+    model = load_model(arguments.encoder).to(device()).train()
     average = copy.deepcopy(model)
     optimisation = Optimisation(model, average, lr=arguments.lr, head_lr=arguments.head_lr)
     context = autocast()
@@ -302,8 +316,11 @@ def main() -> None:
     for number in range(done, arguments.rounds):
         generator = torch.Generator().manual_seed(arguments.seed * 1000 + number)
         rng = random.Random(f"{arguments.seed}/{number}")
-        train["news"] = labelled_pairs(news_claims(claimed, rng, 1), encoder, "news")
-        train["headlines"] = labelled_pairs(headlines(articles, rng), encoder, "news")
+        for corpus, labelled in articles.items():
+            claimed = [article for article in labelled if article["claims"]]
+            train[corpus] = labelled_pairs(news_claims(claimed, rng, 1), encoder, "news") if claimed else []
+        named = [*articles["news"], *articles["labels"]]
+        train["headlines"] = labelled_pairs(headlines(named, rng), encoder, "news")
         chosen: list[Pair] = []
         for corpus, pairs in train.items():
             wanted = passes.get(corpus, 0) / arguments.rounds * len(pairs)

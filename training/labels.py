@@ -13,6 +13,8 @@ from tqdm import tqdm
 from rasad.evaluation.corpora import read_jsonl
 
 LABELS = Path(__file__).parent / "labels" / "articles.jsonl"
+CLAIMS = LABELS.with_name("claims.jsonl")
+"""Further articles with claims alone."""
 
 _LINE = re.compile(r"[^\n]*\S[^\n]*")
 
