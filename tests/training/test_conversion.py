@@ -245,29 +245,39 @@ def test_labels_can_be_renamed(tmp_path: Path) -> None:
     assert bundle.head()[1].labels == ("agree", "disagree")
 
 
-def test_the_large_table_is_shrunk() -> None:
+@pytest.mark.parametrize("operator", ["Gather", "Gemm"])
+def test_a_large_table_is_shrunk(operator: str) -> None:
     from onnx import TensorProto, helper, numpy_helper
     from onnxruntime import InferenceSession
 
-    from rasad.inference.quantisation import shrink_embeddings
+    from rasad.inference.quantisation import shrink_tables
 
-    table = np.random.default_rng(0).normal(size=(40, 16)).astype(np.float32)
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(40, 16)).astype(np.float32)
+    if operator == "Gather":
+        node = helper.make_node("Gather", ["table", "given"], ["made"])
+        given, kind, wanted = np.array([3, 39]), TensorProto.INT64, table[[3, 39]]
+    else:
+        node = helper.make_node("Gemm", ["given", "table"], ["made"], transB=1)
+        given, kind = rng.normal(size=(2, 16)).astype(np.float32), TensorProto.FLOAT
+        wanted = given @ table.T
     graph = helper.make_graph(
-        [helper.make_node("Gather", ["table", "ids"], ["rows"])],
+        [node],
         "g",
-        [helper.make_tensor_value_info("ids", TensorProto.INT64, ["n"])],
-        [helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["n", 16])],
+        [helper.make_tensor_value_info("given", kind, given.shape)],
+        [helper.make_tensor_value_info("made", TensorProto.FLOAT, wanted.shape)],
         [numpy_helper.from_array(table, "table")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    shrink_embeddings(model, smallest=1)
+    shrink_tables(model, smallest=1)
     assert {tensor.name: tensor.data_type for tensor in model.graph.initializer} == {
         "table_int8": TensorProto.INT8,
         "table_scale": TensorProto.FLOAT,
     }
     session = InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    (rows,) = session.run(None, {"ids": np.array([3, 39])})
-    assert np.abs(rows - table[[3, 39]]).max() <= np.abs(table).max() / 127
+    (made,) = session.run(None, {"given": given})
+    step = np.abs(table).max() / 127
+    assert np.abs(made - wanted).max() <= (step if operator == "Gather" else step * np.abs(given).sum(axis=1).max() / 2)
 
 
 def test_the_label_readers_agree_with_the_shapes_they_name() -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _Attribute = int | float | list[int]
 
-SMALLEST_TABLE: Final = 1 << 20
+SMALLEST_TABLE: Final = 1 << 19
 """Bytes of the smallest embedding table that is worth shrinking."""
 
 SMALLEST_WIDTH: Final = 64
@@ -226,9 +226,13 @@ def lighten(model: onnx.ModelProto) -> None:
     rewriting.write(model, frozenset())
 
 
-def shrink_embeddings(model: onnx.ModelProto, *, smallest: int = SMALLEST_TABLE) -> None:
-    """Store every fp32 table of `smallest` bytes or more that a Gather reads as int8, with a scale for each row."""
-    from onnx import TensorProto, helper, numpy_helper
+def shrink_tables(model: onnx.ModelProto, *, smallest: int = SMALLEST_TABLE) -> None:
+    """Store every fp32 matrix of `smallest` bytes or more that a Gather or a Gemm reads as int8, with row scales.
+
+    A Gather's rows become floats again as they are read; a Gemm's matrix does once, when the graph is loaded: it is
+    stored small and computed with in fp32.
+    """
+    from onnx import TensorProto, numpy_helper
 
     graph = model.graph
     tables = {
@@ -238,31 +242,49 @@ def shrink_embeddings(model: onnx.ModelProto, *, smallest: int = SMALLEST_TABLE)
     }
     readers = [node for node in graph.node if set(node.input) & tables.keys()]
     for node in readers:
-        name = node.input[0]
-        if any(other is not node and name in other.input for other in readers) or not _gathers_rows(node):
+        name = next(each for each in node.input if each in tables)
+        if any(other is not node and name in other.input for other in readers):
+            continue
+        if _gathers_rows(node):
+            nodes = _gathered(name, node)
+        elif node.op_type == "Gemm" and name == node.input[1]:
+            nodes = [*_restored(name), node]
+            node.input[1] = f"{name}_restored"
+        else:
             continue
         values = numpy_helper.to_array(tables[name])
         scale = np.maximum(np.abs(values).max(axis=1, keepdims=True), 1e-8) / 127
         rounded = np.clip(np.round(values / scale), -127, 127).astype(np.int8)
-        ids, output = node.input[1], node.output[0]
         graph.initializer.remove(tables[name])
-        graph.initializer.extend(
-            [
-                numpy_helper.from_array(rounded, f"{name}_int8"),
-                numpy_helper.from_array(scale.astype(np.float32), f"{name}_scale"),
-            ]
-        )
+        graph.initializer.append(numpy_helper.from_array(rounded, f"{name}_int8"))
+        graph.initializer.append(numpy_helper.from_array(scale.astype(np.float32), f"{name}_scale"))
         position = list(graph.node).index(node)
         graph.node.remove(node)
-        for offset, new in enumerate(
-            [
-                helper.make_node("Gather", [f"{name}_int8", ids], [f"{name}_rows"], name=f"{name}_gather"),
-                helper.make_node("Cast", [f"{name}_rows"], [f"{name}_float"], to=TensorProto.FLOAT),
-                helper.make_node("Gather", [f"{name}_scale", ids], [f"{name}_scales"]),
-                helper.make_node("Mul", [f"{name}_float", f"{name}_scales"], [output]),
-            ]
-        ):
+        for offset, new in enumerate(nodes):
             graph.node.insert(position + offset, new)
+
+
+def _gathered(name: str, node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """Nodes that gather rows of the int8 table and make floats of them, in place of `node`."""
+    from onnx import TensorProto, helper
+
+    ids, output = node.input[1], node.output[0]
+    return [
+        helper.make_node("Gather", [f"{name}_int8", ids], [f"{name}_rows"], name=f"{name}_gather"),
+        helper.make_node("Cast", [f"{name}_rows"], [f"{name}_float"], to=TensorProto.FLOAT),
+        helper.make_node("Gather", [f"{name}_scale", ids], [f"{name}_scales"]),
+        helper.make_node("Mul", [f"{name}_float", f"{name}_scales"], [output]),
+    ]
+
+
+def _restored(name: str) -> list[onnx.NodeProto]:
+    """Nodes that make floats of the whole int8 table."""
+    from onnx import TensorProto, helper
+
+    return [
+        helper.make_node("Cast", [f"{name}_int8"], [f"{name}_float"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", [f"{name}_float", f"{name}_scale"], [f"{name}_restored"]),
+    ]
 
 
 def _gathers_rows(node: onnx.NodeProto) -> bool:
@@ -276,5 +298,5 @@ def quantise(fp32: Path, path: Path) -> None:
     model = onnx.load(fp32)
     lighten(model)
     quantise_products(model)
-    shrink_embeddings(model)
+    shrink_tables(model)
     onnx.save(model, path)
