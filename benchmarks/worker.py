@@ -210,7 +210,7 @@ def main(data: DataOption = None, quick: QuickOption = False) -> None:
 
     Example: `python -m benchmarks.worker --data DIR`
     """
-    count, rounds, seconds, least = (12, 1, 5.0, 6) if quick else (40, 3, 20.0, 15)
+    count, rounds, seconds, least = (12, 1, 5.0, 6) if quick else (120, 3, 20.0, 15)
     pool = articles.load(data, POOL)
     played = articles.repeated(pool, count)
     tokens = tokens_of(played)
