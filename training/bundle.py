@@ -19,7 +19,7 @@ RAW = [
     {"name": "Egyptian newspapers of 2013", "licence": "Apache-2.0 repository", "use": "masked language model"},
 ]
 NEWS = {"name": "Rasad news labels", "licence": "CC BY 4.0 (labels)"}
-OWN = {"name": "Rasad labels of 1,200 further articles (training/labels)", "licence": "CC BY 4.0 (labels)"}
+OWN = {"name": "Rasad labels of 3,000 further articles (training/labels)", "licence": "CC BY 4.0 (labels)"}
 TRAINING_DATA: dict[str, list[dict[str, str]]] = {
     "ner": [
         NEWS,
@@ -59,12 +59,14 @@ def manifest(
     temperatures: dict[str, float],
     thresholds: dict[str, float],
     metrics: dict[str, Any],
+    name: str = "",
+    relations: dict[str, list[str]],
 ) -> dict[str, Any]:
     """`bundle.json` of the files in `folder`."""
     kind = "token" if task == "ner" else "sequence"
     return {
         "format": 1,
-        "name": f"rasad-{task}",
+        "name": name or f"rasad-{task}",
         "version": "1",
         "task": task,
         "default_head": "news",
@@ -72,7 +74,8 @@ def manifest(
         "heads": {
             name: {"kind": kind, "labels": labels, "temperature": temperatures.get(name, 1.0)}
             for name, labels in heads.items()
-        },
+        }
+        | {name: {"kind": "relation", "labels": labels} for name, labels in relations.items()},
         "files": {name: sha256(folder / name) for name in ("config.json", "model.onnx", "tokenizer.json")},
         "pooling": "word-mean",
         "batch_invariant": True,
@@ -92,6 +95,7 @@ def main() -> None:
     parser.add_argument("graph", type=Path, help="model.onnx written by training.export")
     parser.add_argument("out", type=Path, help="bundle directory to write")
     parser.add_argument("--max-tokens", type=int, default=None, help="pieces a sequence (default: 256 ner, 192 stance)")
+    parser.add_argument("--name", default="", help="name of the bundle (default: rasad- and the task)")
     parser.add_argument("--calibration", type=Path, help="JSON with temperatures and thresholds")
     arguments = parser.parse_args()
     out: Path = arguments.out
@@ -104,6 +108,7 @@ def main() -> None:
         "num_attention_heads",
         "intermediate_size",
         "vocab_size",
+        "embedding_size",
         "hidden_act",
         "max_position_embeddings",
         "type_vocab_size",
@@ -112,13 +117,15 @@ def main() -> None:
     ]
     heads = json.loads((arguments.model / "heads.json").read_text())
     written = {key: config[key] for key in keep if key in config}
-    written["architectures"] = ["BertForTokenClassification" if arguments.task == "ner" else "BertModel"]
+    family = {"bert": "Bert", "electra": "Electra"}[config["model_type"]]
+    written["architectures"] = [f"{family}ForTokenClassification" if arguments.task == "ner" else f"{family}Model"]
     written["id2label"] = {str(index): label for index, label in enumerate(heads["news"])}
     written["label2id"] = {label: index for index, label in enumerate(heads["news"])}
     (out / "config.json").write_text(json.dumps(written, ensure_ascii=False, indent=1) + "\n")
     (out / "tokenizer.json").write_bytes((arguments.model / "tokenizer.json").read_bytes())
     (out / "model.onnx").write_bytes(arguments.graph.read_bytes())
     calibration = json.loads(arguments.calibration.read_text()) if arguments.calibration else {}
+    related = arguments.model / "relations.json"
     made = manifest(
         arguments.task,
         heads,
@@ -127,6 +134,8 @@ def main() -> None:
         temperatures=calibration.get("temperatures", {}),
         thresholds=calibration.get("thresholds", {}),
         metrics=calibration.get("metrics", {}),
+        name=arguments.name,
+        relations={"stances": json.loads(related.read_text())["sides"]} if related.exists() else {},
     )
     (out / "bundle.json").write_text(json.dumps(made, ensure_ascii=False, indent=1) + "\n")
     print(f"{out}: {sum(p.stat().st_size for p in out.iterdir()) / 1e6:.1f} MB")

@@ -1,7 +1,7 @@
-"""Temperatures of a bundle, chosen on dev sets with the int8 graph as it ships.
+"""Temperatures and thresholds of a bundle, chosen on dev sets with the int8 graph as it ships.
 
 A head's temperature minimises the negative log-likelihood of its dev labels (Guo et al., "On Calibration of Modern
-Neural Networks", 2017).
+Neural Networks", 2017). Entity stances are stated from the least probability at which PRECISION in a hundred are right.
 """
 
 from __future__ import annotations
@@ -10,22 +10,29 @@ import argparse
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from rasad.enrich.enricher import Enricher
+from rasad.enrich.entity_stances import STANCES_HEAD
 from rasad.enrich.reading import documents, score_words
 from rasad.enrich.stance import StanceModel
+from rasad.evaluation.attribution import stance_result
 from rasad.evaluation.corpora import read_jsonl
 from rasad.evaluation.stance import news_claims, stance_records
 from rasad.inference.bundle import load_bundle
 from rasad.inference.engine import Engine
+from rasad.messages import RawArticle
 from training.finetune_stance import HEADS
 from training.tagging import news_document
 
 Logits = npt.NDArray[np.float32]
+PROBABILITIES = np.round(np.arange(0.2, 0.96, 0.01), 2)
+PRECISION = 60.0
 GRID = np.round(np.arange(0.5, 4.01, 0.05), 2)
 
 
@@ -81,6 +88,25 @@ def stance_temperatures(engine: Engine, data: Path) -> dict[str, float]:
     return found
 
 
+def stance_threshold(engine: Engine, articles: Sequence[dict[str, Any]]) -> float | None:
+    """The least of PROBABILITIES from which entity stances are right often enough; None for none."""
+    bundle = engine.bundle
+    if STANCES_HEAD not in bundle.manifest.heads:
+        return None
+    freely = replace(bundle, manifest=replace(bundle.manifest, thresholds={"stance": float(PROBABILITIES[0])}))
+    enricher = Enricher(Engine(freely, engine.backend), StanceModel(Engine.open(load_bundle(None, task="stance"))))
+    found = [
+        [stance for stance in event.stances if stance.kind == "entity"]
+        for article in articles
+        for event in enricher.annotate([RawArticle(id=article["id"], title=article["title"], body=article["body"])])
+    ]
+    for least in PROBABILITIES:
+        kept = [[each for each in mine if each.probs[each.label] >= least] for mine in found]
+        if stance_result(articles, kept).whole.precision >= PRECISION:
+            return float(least)
+    return None
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("task", choices=("ner", "stance"))
@@ -93,6 +119,8 @@ def main() -> None:
     if arguments.task == "ner":
         articles = list(read_jsonl(arguments.data / "news/dev.jsonl"))
         found["temperatures"] = ner_temperatures(engine, articles)
+        least = stance_threshold(engine, articles)
+        found["thresholds"] = {} if least is None else {"stance": least}
     else:
         found["temperatures"] = stance_temperatures(engine, arguments.data)
     arguments.out.write_text(json.dumps(found, indent=1) + "\n")

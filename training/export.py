@@ -12,8 +12,8 @@ from onnxruntime.transformers.optimizer import optimize_model
 from torch import Tensor, nn
 
 from rasad.inference.quantisation import quantise
-from training.finetune_stance import StanceModel
-from training.tagger import Tagger, load_encoder, load_heads
+from training.finetune_stance import StanceModel, load_model
+from training.tagger import Relations, Tagger, load_encoder, load_heads, load_relations
 
 OPSET = 17
 
@@ -21,14 +21,38 @@ OPSET = 17
 class TaggerGraph(nn.Module):
     """Logits of every layer for each piece: the mean over a word's pieces commutes with a linear layer."""
 
-    def __init__(self, model: Tagger) -> None:
+    def __init__(self, model: Tagger, relations: Relations | None = None) -> None:
         super().__init__()
         self.model = model
+        self.relations = relations
+        if relations is not None:
+            width = model.encoder.config.hidden_size
+            self.fork = _Fork(model.encoder.encoder.layer[-1], relations.encoder, width)
+            model.encoder.encoder.layer[-1] = self.fork
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
-        """`[batch, length, labels]` for each layer in order."""
+        """`[batch, length, labels]` for each layer in order, and where there are relations their values behind them."""
         hidden = self.model.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        return tuple(head(hidden) for head in self.model.heads.values())
+        found = tuple(head(hidden) for head in self.model.heads.values())
+        return found if self.relations is None else (*found, self.relations.project(self.fork.other))
+
+
+class _Fork(nn.Module):
+    """An encoder's last layer, and another on the same input under the same mask; `other` is what that one gave."""
+
+    def __init__(self, layer: nn.Module, beside: nn.Module, width: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self.beside = beside
+        # ONNX Runtime fuses an attention only where nothing but its three products reads what it reads.
+        self.apart = nn.Parameter(torch.ones(width))
+        self.other = torch.zeros(0)
+
+    def forward(self, states: Tensor, *arguments: Tensor, **more: object) -> Tensor:
+        """What the first layer gives."""
+        self.other = self.beside(states * self.apart, *arguments, **more)
+        made: Tensor = self.layer(states, *arguments, **more)
+        return made
 
 
 class StanceGraph(nn.Module):
@@ -48,16 +72,6 @@ def load_tagger(folder: Path) -> Tagger:
     layers = {k: tuple(v) for k, v in json.loads((folder / "heads.json").read_text()).items()}
     model = Tagger(load_encoder(folder), layers)
     load_heads(model.heads, folder)
-    return model.eval()
-
-
-def load_stance(folder: Path) -> StanceModel:
-    """The stance model that training.finetune_stance wrote."""
-    from safetensors.torch import load_file
-
-    heads = {k: tuple(v) for k, v in json.loads((folder / "heads.json").read_text()).items()}
-    model = StanceModel(load_encoder(folder), heads)
-    model.load_state_dict(load_file(folder / "heads.safetensors"), strict=False)
     return model.eval()
 
 
@@ -100,10 +114,11 @@ def main() -> None:
     if arguments.task == "ner":
         tagger = load_tagger(arguments.model)
         config = tagger.encoder.config
-        graph: nn.Module = TaggerGraph(tagger)
-        names, ranks = list(tagger.layers), 3
+        relations = load_relations(tagger, arguments.model)
+        graph: nn.Module = TaggerGraph(tagger, relations).eval()
+        names, ranks = [*tagger.layers, *(["stances"] if relations else [])], 3
     else:
-        stance = load_stance(arguments.model)
+        stance = load_model(arguments.model).eval()
         config = stance.encoder.config
         graph = StanceGraph(stance)
         names, ranks = list(stance.heads), 2

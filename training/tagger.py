@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy.typing as npt
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertModel, ElectraConfig, ElectraModel
 
 from training.tagging import IGNORED, Window
 
@@ -31,6 +32,10 @@ class TaggerBatch:
     words: Tensor
     sizes: tuple[int, ...]
     labels: dict[str, Tensor]
+
+    def with_ids(self, ids: Tensor) -> TaggerBatch:
+        """The same batch with other pieces, `[rows, length]`, in their places."""
+        return replace(self, ids=ids)
 
 
 def links(window: Window) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -77,7 +82,7 @@ def collate(batch: Sequence[Window], layers: Sequence[str], padding: int) -> Tag
 class Tagger(nn.Module):
     """Encoder, dropout and `heads[layer]`: linear layers from hidden size to that layer's labels."""
 
-    def __init__(self, encoder: BertModel, layers: dict[str, tuple[str, ...]]) -> None:
+    def __init__(self, encoder: BertModel | ElectraModel, layers: dict[str, tuple[str, ...]]) -> None:
         super().__init__()
         self.encoder = encoder
         self.layers = layers
@@ -105,14 +110,73 @@ class Tagger(nn.Module):
         return {name: head(features) for name, head in self.heads.items()}
 
 
-def load_encoder(path: Path, *, layers: int | None = None) -> BertModel:
-    """The encoder in `path`, its first `layers` layers where given; no dropout inside, which costs a CPU dearly."""
-    config = BertConfig.from_pretrained(
-        path, attn_implementation="eager", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
-    )
-    if layers:
-        config.num_hidden_layers = layers
-    return BertModel.from_pretrained(path, config=config, add_pooling_layer=False)
+class Relations(nn.Module):
+    """For each piece a vector as a stance's holder and one as its target, by side, whose products are scores.
+
+    Reads what the layer before an encoder's last one gives, by a layer of its own that starts as a copy of that last
+    one. A vector's last value is added to the product of all others. Behind the vectors stands for each side a score
+    of the piece being among the words that show a stance.
+    """
+
+    def __init__(self, source: BertModel | ElectraModel, *, rank: int, sides: int) -> None:
+        super().__init__()
+        hidden = source.config.hidden_size
+        self.shape = (2, sides, rank + 1)
+        self.width = 2 * sides * (rank + 1)
+        self.encoder = copy.deepcopy(source.encoder.layer[-1])
+        self.dropout = nn.Dropout(0.2)
+        self.inner = nn.Linear(hidden, 4 * rank)
+        self.outer = nn.Linear(4 * rank, self.width + sides)
+        with torch.no_grad():
+            self.outer.weight[: self.width] *= rank**-0.25
+            # Nearly all pairs stand in no stance.
+            self.outer.bias[: self.width].view(self.shape)[0, :, -1] = -6.0
+
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        """`[rows, length, values]` of `states`, `[rows, length, hidden]`, and `mask`, 0 where there is padding."""
+        added = (1.0 - mask[:, None, None, :]) * torch.finfo(torch.float32).min
+        return self.project(self.encoder(states, attention_mask=added))
+
+    def project(self, states: Tensor) -> Tensor:
+        """The same of what the layer gives."""
+        inner = self.dropout(nn.functional.gelu(self.inner(self.dropout(states))))
+        return self.outer(inner)
+
+    def products(self, vectors: Tensor) -> Tensor:
+        """Scores `[sides, holders, targets]` of every pair of words; `vectors` are `[words, values]`."""
+        holders, targets = vectors[:, : self.width].view(len(vectors), *self.shape).permute(1, 2, 0, 3)
+        product = holders[..., :-1] @ targets[..., :-1].transpose(1, 2)
+        return product + holders[..., -1:] + targets[..., -1:].transpose(1, 2)
+
+    def scaled(self, scale: float, offset: float) -> Relations:
+        """A copy whose scores are these times `scale`, plus `offset`."""
+        made = copy.deepcopy(self)
+        with torch.no_grad():
+            for values in (made.outer.weight, made.outer.bias):
+                shaped = values[: self.width].view(*self.shape, -1)
+                shaped[0] *= scale
+                shaped[1, :, -1] *= scale
+            made.outer.bias[: self.width].view(self.shape)[0, :, -1] += offset
+        return made
+
+
+def load_relations(tagger: Tagger, folder: Path) -> Relations | None:
+    """What training.relations wrote to `folder` beside the tagger; None where it was not run."""
+    path = folder / "relations.json"
+    if not path.exists():
+        return None
+    shape = json.loads(path.read_text())
+    model = Relations(tagger.encoder, rank=shape["rank"], sides=len(shape["sides"]))
+    model.load_state_dict(load_file(folder / "relations.safetensors"))
+    return model.eval()
+
+
+def load_encoder(path: Path) -> BertModel | ElectraModel:
+    """The encoder in `path`; no dropout inside, which costs a CPU dearly."""
+    plain = {"attn_implementation": "eager", "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    if json.loads((path / "config.json").read_text())["model_type"] == "electra":
+        return ElectraModel.from_pretrained(path, config=ElectraConfig.from_pretrained(path, **plain))
+    return BertModel.from_pretrained(path, config=BertConfig.from_pretrained(path, **plain), add_pooling_layer=False)
 
 
 def save_heads(heads: nn.ModuleDict, layers: dict[str, tuple[str, ...]], folder: Path) -> None:

@@ -57,6 +57,10 @@ class Unit:
     gaps: tuple[str, ...]
     labels: dict[str, tuple[int, ...]]
 
+    def labelled(self, labels: dict[str, tuple[int, ...]]) -> Unit:
+        """The same words with other layers."""
+        return replace(self, labels=labels)
+
 
 @dataclass(frozen=True, slots=True)
 class Document:

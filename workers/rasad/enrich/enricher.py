@@ -16,7 +16,7 @@ from rasad.enrich.claim_stances import JudgedClaim, judged
 from rasad.enrich.claims import ClaimIndex, Gate, no_claims
 from rasad.enrich.decode import MAX_BYTES, decode
 from rasad.enrich.entities import ROUNDED, Resolution, resolve
-from rasad.enrich.entity_stances import entity_stances
+from rasad.enrich.entity_stances import LEAST_LIKELY, SIDES, STANCES_HEAD, entity_stances
 from rasad.enrich.ner import Name, names
 from rasad.enrich.quotes import Part, named_spans, parts, quotes
 from rasad.enrich.reading import Document, FieldScores, documents, score_words, spans_of
@@ -116,7 +116,10 @@ class Enricher:
         self._gate = gate
         self._max_bytes = max_bytes
         self._head = ner.bundle.manifest.default_head
-        self._heads = [self._head, *([QUOTES_HEAD] if QUOTES_HEAD in ner.bundle.manifest.heads else [])]
+        known = ner.bundle.manifest.heads
+        self._heads = [self._head, *(head for head in (QUOTES_HEAD, STANCES_HEAD) if head in known)]
+        if STANCES_HEAD in known and known[STANCES_HEAD].labels != SIDES:
+            raise BundleError(f"{ner.bundle.directory}: head {STANCES_HEAD!r} must have the labels {', '.join(SIDES)}")
         self.pipeline = pipeline_of(ner, stance)
 
     @classmethod
@@ -227,16 +230,7 @@ class Enricher:
         known = names(self._ner, found.scored, self._head, threshold=threshold)
         resolution = resolve(known, texts)
         said = quotes(self._quote_parts(found), known, resolution, texts)
-        held = [
-            stance
-            for each in found.scored
-            for stance in entity_stances(
-                each.text,
-                named_spans(known, resolution, each.text.field),
-                resolution.entities,
-                [quote for quote in said if quote.field == each.text.field],
-            )
-        ]
+        held = self._entity_stances(found, known, resolution)
         event = EnrichedEvent(
             event_id=event_id,
             event_type=EVENT_TYPE,
@@ -249,6 +243,18 @@ class Enricher:
         )
         check_surfaces(event)
         return event
+
+    def _entity_stances(self, found: _Annotated, known: Sequence[Name], resolution: Resolution) -> list[Stance]:
+        if STANCES_HEAD not in self._heads:
+            return []
+        least = self._ner.bundle.manifest.thresholds.get("stance", LEAST_LIKELY)
+        return [
+            stance
+            for each in found.scored
+            for stance in entity_stances(
+                each, named_spans(known, resolution, each.text.field), resolution.entities, least=least
+            )
+        ]
 
     def _quote_parts(self, found: _Annotated) -> list[Part]:
         if QUOTES_HEAD not in self._heads:

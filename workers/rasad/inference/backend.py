@@ -12,7 +12,7 @@ import numpy.typing as npt
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
 
-from rasad.inference.bundle import Bundle, BundleError
+from rasad.inference.bundle import Bundle, BundleError, Head
 
 Logits = npt.NDArray[np.float32]
 
@@ -123,6 +123,15 @@ class OnnxBackend:
         return dict(zip(heads, outputs, strict=True))
 
 
+def _check_width(where: str, head: Head, width: int) -> None:
+    """Raises BundleError where a head cannot give that many values."""
+    labels = len(head.labels)
+    if head.kind != "relation" and width != labels:
+        raise BundleError(f"{where} gives {width} labels, bundle.json lists {labels}")
+    if head.kind == "relation" and (width % (2 * labels) != labels or width < 5 * labels):
+        raise BundleError(f"{where} gives {width} values, which are no {2 * labels} vectors and {labels} scores")
+
+
 def _check_graph(session: onnxruntime.InferenceSession, bundle: Bundle, path: Path) -> bool:
     """Whether the graph wants token types; raises BundleError where it is not the graph of its manifest."""
     inputs = {node.name for node in session.get_inputs()}
@@ -135,9 +144,9 @@ def _check_graph(session: onnxruntime.InferenceSession, bundle: Bundle, path: Pa
         shape = outputs.get(f"logits_{name}")
         if shape is None:
             raise BundleError(f"{path}: no output logits_{name}, though bundle.json has a head {name!r}")
-        rank = 3 if head.kind == "token" else 2
+        rank = 2 if head.kind == "sequence" else 3
         if len(shape) != rank:
             raise BundleError(f"{path}: logits_{name} has {len(shape)} dimensions, a {head.kind} head has {rank}")
-        if isinstance(shape[-1], int) and shape[-1] != len(head.labels):
-            raise BundleError(f"{path}: logits_{name} gives {shape[-1]} labels, bundle.json lists {len(head.labels)}")
+        if isinstance(shape[-1], int):
+            _check_width(f"{path}: logits_{name}", head, shape[-1])
     return "token_type_ids" in inputs

@@ -24,7 +24,7 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 Task = Literal["ner", "stance"]
-HeadKind = Literal["token", "sequence"]
+HeadKind = Literal["token", "sequence", "relation"]
 
 FORMAT: Final = 1
 MAX_OPSET: Final = 21
@@ -50,7 +50,11 @@ class BundleError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """An output layer: graph output `logits_NAME`, its labels in order, the temperature that calibrates its softmax."""
+    """An output layer: graph output `logits_NAME`, its labels in order, the temperature that calibrates its softmax.
+
+    A layer of kind "relation" gives each piece vectors instead, from which pairs of words get a score for each label
+    (rasad.enrich.relations).
+    """
 
     kind: HeadKind
     labels: tuple[str, ...]

@@ -99,7 +99,9 @@ def _runs(bundle: Bundle, sequences: Sequence[Ints], logits: Sequence[Mapping[st
     wrong = []
     for name, head in bundle.manifest.heads.items():
         for sequence, values in zip(sequences, logits, strict=True):
-            shape = (len(sequence), len(head.labels)) if head.kind == "token" else (len(head.labels),)
+            shape = (len(head.labels),) if head.kind == "sequence" else (len(sequence), len(head.labels))
+            if head.kind == "relation":
+                shape = (len(sequence), values[name].shape[-1])
             if values[name].shape != shape or not np.isfinite(values[name]).all():
                 wrong.append(name)
     detail = f"{len(sequences)} Arabic texts, {sum(map(len, sequences))} pieces"

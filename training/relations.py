@@ -1,0 +1,382 @@
+"""Teach a fine-tuned tagger who stands where: scores for every pair of words of a paragraph, holder and target.
+
+The tagger stays as it is. A copy of its last layer and a projection, on what its other layers give, make a vector of
+each word as a holder and one as a target for each side; the product of two is the score of that stance (biaffine
+attention: Dozat and Manning, arXiv:1611.01734). Every word of a holder is paired with every word of its target.
+Labels are those of the news corpus and our own. A tenth of the articles is held out; on those of it that follow the
+news guide's habit, scale and offset of the scores are fitted, so that their sigmoid is the share that is right.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import itertools
+import json
+import random
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from rasad.enrich.relations import rectangles
+from rasad.evaluation.attribution import content_words
+from rasad.evaluation.corpora import read_jsonl
+from rasad.text.normalise import normalise
+from rasad.text.words import word_spans
+from training.export import load_tagger
+from training.labels import CLAIMS, LABELS, labelled_articles
+from training.machine import autocast, device
+from training.optimisation import Optimisation, batches
+from training.tagger import Relations, Tagger, collate, links
+from training.tagging import Document, Window, news_document, windows
+
+SIDES = ("support", "oppose")
+WIDEST_BATCH = 3000
+"""Pieces that the tagger reads at once."""
+PER_PARAGRAPH = 30.0
+"""The loss of a paragraph's pairs is their sum over this."""
+RARE = 2.0
+"""What a pair that stands in a stance counts."""
+EMPTY = 8
+"""One in so many of the windows without a stance is read."""
+HELD_OUT = 10
+"""One article in so many is held out."""
+
+Words = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Gold:
+    """A labelled stance: words of holder, target and evidence, `[start, end)` among the article's, and its side."""
+
+    holder: Words
+    target: Words
+    evidence: Words
+    side: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """A window of an article.
+
+    `states`: `[pieces, hidden]` in float16, what the layer before the last gives. `pieces` and `words`, both
+    `[links]`: piece `pieces[i]` belongs to word `words[i]`. `numbers` and `paragraphs`, `[words]`, say where in the
+    article each word stands.
+    """
+
+    article: int
+    states: npt.NDArray[np.float16]
+    pieces: npt.NDArray[np.int64]
+    words: npt.NDArray[np.int64]
+    numbers: npt.NDArray[np.int64]
+    paragraphs: npt.NDArray[np.int64]
+
+    @property
+    def ids(self) -> range:
+        """As many as there are pieces: batches are made of windows of like length."""
+        return range(len(self.states))
+
+    def runs(self) -> Iterator[Words]:
+        """The runs of the window's words that stand in one paragraph."""
+        edges = [0, *(np.flatnonzero(np.diff(self.paragraphs)) + 1).tolist(), len(self.paragraphs)]
+        yield from ((start, end) for start, end in itertools.pairwise(edges) if end - start > 1)
+
+
+def word_offsets(article: dict[str, Any]) -> dict[str, tuple[int, npt.NDArray[Any], npt.NDArray[Any]]]:
+    """By field: how many words stand before it, and where each of its words starts and ends."""
+    found = {}
+    before = 0
+    for field in ("title", "body"):
+        normalised = normalise(article[field])
+        spans = word_spans(normalised.text)
+        found[field] = (before, normalised.offsets[spans[:, 0]], normalised.offsets[spans[:, 1]])
+        before += len(spans)
+    return found
+
+
+def golds(article: dict[str, Any]) -> Iterator[Gold]:
+    """The stances whose holder and target are both named in the paragraph that shows them, nearest to the evidence."""
+    offsets = word_offsets(article)
+    for stance in article["stances"]:
+        field, start, end = (stance["evidence"][key] for key in ("field", "start", "end"))
+        text = article[field]
+        within = (0, len(text))
+        if field == "body":
+            within = next(((a, b) for a, b in article["paragraphs"] if a <= start < b), within)
+        found = []
+        before, starts, ends = offsets[field]
+        named = (_nearest(text, stance[role], within, (start, end)) for role in ("holder", "target"))
+        for place in (*named, (start, end)):
+            covered = np.flatnonzero((starts < place[1]) & (ends > place[0])) if place else ()
+            if len(covered):
+                found.append((before + int(covered[0]), before + int(covered[-1]) + 1))
+        if len(found) == 3:
+            yield Gold(*found, SIDES.index(stance["stance"]))
+
+
+def _nearest(text: str, phrase: str, within: Words, anchor: Words) -> Words | None:
+    hits = []
+    at = text.find(phrase, *within) if phrase else -1
+    while at >= 0:
+        hits.append((at, at + len(phrase)))
+        at = text.find(phrase, at + 1, within[1])
+    return min(hits, key=lambda hit: max(0, hit[0] - anchor[1], anchor[0] - hit[1]), default=None)
+
+
+def numbered(article: dict[str, Any]) -> Document:
+    """The article with the numbers of its words and of their paragraphs as layers."""
+    document = news_document({**article, "mentions": [], "quotes": [], "stances": []})
+    units = []
+    before = 0
+    for paragraph, unit in enumerate(document.units):
+        numbers = tuple(range(before, before + len(unit.words)))
+        units.append(unit.labelled({"numbers": numbers, "paragraphs": (paragraph,) * len(numbers)}))
+        before += len(numbers)
+    return Document(document.corpus, tuple(units))
+
+
+@torch.no_grad()
+def parts(tagger: Tagger, tokenizer: Tokenizer, articles: Sequence[dict[str, Any]]) -> list[Part]:
+    """The windows of all articles as the tagger's layers but the last read them."""
+    padding = tokenizer.token_to_id("<pad>")
+    lower = copy.copy(tagger.encoder)
+    lower.encoder = copy.copy(lower.encoder)
+    lower.encoder.layer = tagger.encoder.encoder.layer[:-1]
+    owners: dict[int, int] = {}
+    found: list[Window] = []
+    for index, article in enumerate(articles):
+        for window in windows(tokenizer, numbered(article), max_tokens=256):
+            if window.words:
+                owners[id(window)] = index
+                found.append(window)
+    made: list[Part] = []
+    context = autocast()
+    with tqdm(total=len(found), desc="reading", unit=" windows", mininterval=10) as bar:
+        for group in batches(found, WIDEST_BATCH, None):
+            batch = collate(group, (), padding)
+            with context:
+                states = lower(
+                    input_ids=batch.ids.to(device()), attention_mask=batch.mask.to(device())
+                ).last_hidden_state
+            for window, row in zip(group, states, strict=True):
+                pieces, words = links(window)
+                numbers, paragraphs = (np.array(window.labels[name]) for name in ("numbers", "paragraphs"))
+                kept = row[: len(window.ids)].cpu().float().numpy().astype(np.float16)
+                made.append(Part(owners[id(window)], kept, pieces, words, numbers, paragraphs))
+            bar.update(len(group))
+    return made
+
+
+def vectors_of(model: Relations, group: Sequence[Part]) -> Iterator[Tensor]:
+    """For each window the vectors of its words, `[words, values]`."""
+    length = max(len(part.states) for part in group)
+    states = torch.zeros(len(group), length, group[0].states.shape[1])
+    mask = torch.zeros(len(group), length)
+    for row, part in enumerate(group):
+        states[row, : len(part.states)] = torch.from_numpy(part.states).float()
+        mask[row, : len(part.states)] = 1
+    vectors = model(states.to(device()), mask.to(device())).float()
+    for row, part in zip(vectors, group, strict=True):
+        links_of = torch.from_numpy(part.words).to(device())
+        words = torch.zeros(len(part.numbers), row.shape[1], device=device())
+        words = words.index_add(0, links_of, row[torch.from_numpy(part.pieces).to(device())])
+        counts = torch.zeros(len(part.numbers), device=device())
+        counts = counts.index_add(0, links_of, torch.ones(len(links_of), device=device()))
+        yield words / counts[:, None]
+
+
+def aims(part: Part, run: Words, labelled: Sequence[Gold]) -> tuple[Tensor, Tensor]:
+    """1 at every pair of a run's words that stand in a stance, `[sides, words, words]`, and at those that show one."""
+    first, size = int(part.numbers[run[0]]), run[1] - run[0]
+    pairs, shown = torch.zeros(len(SIDES), size, size), torch.zeros(size, len(SIDES))
+    for gold in labelled:
+        holder, target, evidence = (
+            slice(max(0, start - first), max(0, end - first))
+            for start, end in (gold.holder, gold.target, gold.evidence)
+        )
+        pairs[gold.side, holder, target] = 1
+        shown[evidence, gold.side] = 1
+    return pairs.to(device()), shown.to(device())
+
+
+def loss_of(model: Relations, group: Sequence[Part], labelled: Sequence[Sequence[Gold]]) -> Tensor:
+    """The mean over the runs of some windows; `labelled` are the stances of each article."""
+    losses = []
+    weight = torch.tensor(RARE, device=device())
+    for part, vectors in zip(group, vectors_of(model, group), strict=True):
+        for start, end in part.runs():
+            mine = vectors[start:end]
+            for values, aim in zip(
+                (model.products(mine), mine[:, model.width :]),
+                aims(part, (start, end), labelled[part.article]),
+                strict=True,
+            ):
+                loss = nn.functional.binary_cross_entropy_with_logits(values, aim, reduction="sum", pos_weight=weight)
+                losses.append(loss / PER_PARAGRAPH)
+    return torch.stack(losses).mean()
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A stance that was found: its score, and whether the labels have it."""
+
+    score: float
+    right: bool
+
+
+def _said(numbers: Words, words: Sequence[str]) -> frozenset[str]:
+    return content_words(" ".join(words[numbers[0] : numbers[1]]))
+
+
+@torch.no_grad()
+def judged(model: Relations, found: Sequence[Part], articles: Sequence[dict[str, Any]]) -> list[Judged]:
+    """The stances found in some windows, each right where a label of its paragraph and side agrees, used once."""
+    model.eval()
+    candidates: dict[int, list[tuple[float, int, str, frozenset[str], frozenset[str]]]] = {}
+    texts: dict[int, list[str]] = {}
+    for group in batches(found, WIDEST_BATCH, None):
+        for part, vectors in zip(group, vectors_of(model, group), strict=True):
+            article = articles[part.article]
+            if part.article not in texts:
+                texts[part.article] = [word for unit in numbered(article).units for word in unit.words]
+            words = texts[part.article]
+            for start, end in part.runs():
+                first = int(part.numbers[start])
+                values = model.products(vectors[start:end])
+                for each in rectangles(torch.sigmoid(values).cpu().numpy(), least=0.02):
+                    holder, target = ((first + a, first + b) for a, b in (each.holder, each.target))
+                    said = (_said(holder, words), _said(target, words))
+                    row = (each.prob, int(part.paragraphs[start]), SIDES[each.side], *said)
+                    candidates.setdefault(part.article, []).append(row)
+    model.train()
+    made: list[Judged] = []
+    for index, rows in candidates.items():
+        left = [*_labelled(articles[index])]
+        for prob, paragraph, side, holder, target in sorted(rows, key=lambda row: -row[0]):
+            match = next((g for g in left if g[:2] == (paragraph, side) and g[2] & holder and g[3] & target), None)
+            if match:
+                left.remove(match)
+            made.append(Judged(float(np.log(prob / (1 - prob))), match is not None))
+    return made
+
+
+def _labelled(article: dict[str, Any]) -> Iterator[tuple[int, str, frozenset[str], frozenset[str]]]:
+    """Paragraph among the document's units, side, and what holder and target are called."""
+    title = 1 if article["title"].split() else 0
+    for stance in article["stances"]:
+        evidence = stance["evidence"]
+        paragraph = 0
+        if evidence["field"] == "body":
+            paragraph = title + next(
+                (i for i, (a, b) in enumerate(article["paragraphs"]) if a <= evidence["start"] < b), -2
+            )
+        yield paragraph, stance["stance"], content_words(stance["holder"]), content_words(stance["target"])
+
+
+def calibrated(found: Sequence[Judged]) -> tuple[float, float]:
+    """Scale and offset that make the sigmoid of a score the share that is right (Platt, 1999), by Newton's method.
+
+    1 and 0 where none or all are.
+    """
+    if len({each.right for each in found}) < 2:
+        return 1.0, 0.0
+    inputs = np.array([[each.score, 1.0] for each in found])
+    right = np.array([each.right for each in found], dtype=float)
+    weights = np.array([1.0, 0.0])
+    for _ in range(50):
+        likely = 1 / (1 + np.exp(-inputs @ weights))
+        slope = inputs.T @ (likely - right) + 1e-3 * weights
+        curvature = (inputs * (likely * (1 - likely))[:, None]).T @ inputs + 1e-3 * np.eye(2)
+        weights -= np.linalg.solve(curvature, slope)
+    return float(weights[0]), float(weights[1])
+
+
+def curve(found: Sequence[Judged], total: int) -> dict[str, tuple[float, float]]:
+    """Precision and recall of `total` labelled stances, in percent, from several scores on."""
+    made = {}
+    for least in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8):
+        kept = [each.right for each in found if each.score >= np.log(least / (1 - least))]
+        made[str(least)] = (round(100 * sum(kept) / max(1, len(kept)), 1), round(100 * sum(kept) / max(1, total), 1))
+    return made
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("tagger", type=Path, help="directory written by training.finetune_ner")
+    parser.add_argument("data", type=Path, help="folder of the corpora")
+    parser.add_argument("out", type=Path, help="directory to write: the tagger and what it has learnt")
+    parser.add_argument("--rounds", type=int, default=6, help="passes over all articles (default: %(default)s)")
+    parser.add_argument("--rank", type=int, default=64, help="width of a word's vectors (default: %(default)s)")
+    parser.add_argument("--tokens", type=int, default=1500, help="pieces a batch (default: %(default)s)")
+    parser.add_argument("--lr", type=float, default=2e-4, help="the layer's peak learning rate (default: %(default)s)")
+    parser.add_argument("--head-lr", type=float, default=2e-3, help="the projection's (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    torch.manual_seed(arguments.seed)
+    data: Path = arguments.data
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    tokenizer = Tokenizer.from_file(str(arguments.tagger / "tokenizer.json"))
+    tagger = load_tagger(arguments.tagger).to(device())
+    guided = [*read_jsonl(data / "news/train.jsonl"), *labelled_articles(LABELS, data / "raw")]
+    freely = labelled_articles(CLAIMS, data / "raw")
+    articles = [each for each in (*guided, *freely) if "stances" in each.get("labelled", ("stances",))]
+    dev = list(read_jsonl(data / "news/dev.jsonl"))
+    labelled = [list(golds(each)) for each in articles]
+    read = parts(tagger, tokenizer, articles)
+    read_dev = parts(tagger, tokenizer, dev)
+
+    order = random.Random(arguments.seed).sample(range(len(articles)), len(articles))
+    held_out = set(order[: len(articles) // HELD_OUT])
+    ids_of_guided = {each["id"] for each in guided}
+    asked = [part for part in read if part.article in held_out and articles[part.article]["id"] in ids_of_guided]
+    train = [part for part in read if part.article not in held_out]
+    bearing = [part for part in train if any(aims(part, run, labelled[part.article])[0].any() for run in part.runs())]
+    chosen_ids = {id(part) for part in bearing}
+    empty = [part for part in train if id(part) not in chosen_ids]
+
+    model = Relations(tagger.encoder, rank=arguments.rank, sides=len(SIDES)).to(device()).train()
+    average = copy.deepcopy(model)
+    optimisation = Optimisation(model, average, lr=arguments.lr, head_lr=arguments.head_lr)
+    context = autocast()
+    checkpoint = arguments.out / "checkpoint.pt"
+    done, steps = optimisation.resume(checkpoint)
+    total = sum(len(each["stances"]) for each in dev)
+    for number in range(done, arguments.rounds):
+        rng = random.Random(f"{arguments.seed}/{number}")
+        chosen = bearing + rng.sample(empty, len(empty) // EMPTY)
+        groups = list(batches(chosen, arguments.tokens, np.random.default_rng([arguments.seed, number])))
+        steps = steps or len(groups) * arguments.rounds
+        recent: list[float] = []
+        for group in tqdm(groups, desc=f"round {number + 1}/{arguments.rounds}", unit=" batches", mininterval=10):
+            if any(True for part in group for _ in part.runs()):
+                with context:
+                    loss = loss_of(model, group, labelled)
+                recent.append(optimisation.apply(loss, steps))
+        row: dict[str, Any] = {"round": number + 1, "loss": round(float(np.mean(recent)), 4)}
+        for which, candidate in (("last", model), ("average", average)):
+            row[f"{which}/dev"] = curve(judged(candidate, read_dev, dev), total)
+        with (arguments.out / "log.jsonl").open("a") as log:
+            log.write(json.dumps(row) + "\n")
+        tqdm.write(json.dumps(row))
+        optimisation.save(checkpoint, number + 1, steps)
+    scale, offset = calibrated(judged(average, asked, articles))
+    for name in ("config.json", "model.safetensors", "tokenizer.json", "heads.json", "heads.safetensors"):
+        shutil.copyfile(arguments.tagger / name, arguments.out / name)
+    state = {key: value.contiguous() for key, value in average.scaled(scale, offset).state_dict().items()}
+    save_file(state, arguments.out / "relations.safetensors")
+    (arguments.out / "relations.json").write_text(json.dumps({"sides": SIDES, "rank": arguments.rank}) + "\n")
+    print(json.dumps({"scale": round(scale, 3), "offset": round(offset, 3)}))
+
+
+if __name__ == "__main__":
+    main()
