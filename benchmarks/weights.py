@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Arrays = dict[str, np.ndarray[Any, Any]]
+
+_BESIDE: Final = re.compile(r"\.beside\.|\.apart$|^(?:inner|outer)\.")
+"""What is not of the encoder itself (training.export)."""
+_OF_TWO: Final = re.compile(r"(layer\.\d+)\.layer(?=\.)")
 
 POSITIONS: Final = 512
 """Of every model here, as of nearly every encoder: what a pipeline cuts articles at."""
@@ -187,17 +192,19 @@ def dequantised(graph: Path) -> Arrays:
     """The parameters of an int8 graph of training.export, in fp32, under the names of transformers' BertModel.
 
     Output layers are `heads.NAME.weight` and `heads.NAME.bias`. Exported products have lost their names, so each is
-    known by the module that its result is named after; attention keeps its three biases in one row.
+    known by the module that its result is named after; attention keeps its three biases in one row. The layer beside
+    the last one, which reads relations, is left out.
     """
     model = onnx.load(graph)
     arrays = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
+    for name in [each for each in arrays if each.endswith("_int8")]:
+        table = name.removesuffix("_int8")
+        arrays[table] = arrays.pop(name) * arrays.pop(f"{table}_scale")
     found = {
         name.removeprefix("model.").removeprefix("encoder."): value
         for name, value in arrays.items()
         if name.startswith("model.") and value.dtype == np.float32
     }
-    table = "embeddings.word_embeddings.weight"
-    found[table] = arrays[f"model.encoder.{table}_int8"] * found.pop(f"{table}_scale")
     for node in model.graph.node:
         inputs = list(node.input)
         if node.op_type in ("MatMulInteger", "MatMulIntegerToFloat"):
@@ -208,7 +215,8 @@ def dequantised(graph: Path) -> Arrays:
         elif node.op_type == "MultiHeadAttention":
             for projection, bias in zip(inputs[:3], np.split(arrays[inputs[3]], 3), strict=True):
                 found[f"{_module(projection)}.bias"] = bias
-    return {name: np.array(value, np.float32) for name, value in found.items()}
+    named = {_OF_TWO.sub(r"\1", name): value for name, value in found.items() if not _BESIDE.search(name)}
+    return {name: np.array(value, np.float32) for name, value in named.items()}
 
 
 def _module(result: str) -> str:
