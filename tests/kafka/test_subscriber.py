@@ -190,6 +190,28 @@ def test_without_a_group_the_caller_keeps_the_offsets(
     assert sorted(begun + rest) == sorted(written)
 
 
+def test_iterated_over_again_it_starts_anew(
+    connection: Connection, ordered_topics: TopicSettings, ordered: Settings, group: str
+) -> None:
+    publish(connection, ordered_topics, map(good, range(3)))
+    events = subscribe(settings=ordered, until="end")
+
+    def fail() -> None:
+        for event in events:
+            if event.article.id == "article-1":
+                raise RuntimeError("no power")
+
+    with pytest.raises(RuntimeError, match="no power"):
+        fail()
+    assert ids(events) == ids(events) == numbered(0, 1, 2)
+    shared = subscribe(settings=ordered, group=group, until="end")
+    assert ids(shared) == ids(shared) == numbered(0, 1, 2)
+    with shared:
+        assert ids(islice(shared, 2)) == numbered(0, 1)
+        shared.commit()
+    assert ids(shared) == numbered(2)
+
+
 def test_new_partitions_are_read_too(connection: Connection, ordered_topics: TopicSettings, ordered: Settings) -> None:
     publish(connection, ordered_topics, [good(0)])
     with looking_often(subscribe(settings=ordered)) as events:

@@ -117,6 +117,7 @@ class Subscription(Generic[Message]):
         """Settle where to start, and join the group. Raises BrokerUnavailable or DriverError. May be repeated."""
         if self._reader is None:
             wait_for_broker(self.plan.connection, self.plan.patience_s)
+            self._begin_anew()
             self._topic = self._led_to()
             self._reader = self._reader_of(self._topic, self.plan.start)
             self._look_at = time.monotonic() + self.plan.look_every_s
@@ -233,6 +234,14 @@ class Subscription(Generic[Message]):
             async for message in events:
                 yield message
 
+    def _begin_anew(self) -> None:
+        """Drop all that is known of what an earlier reader gave; the next one may give it again."""
+        self._finished.clear()
+        self._committed.clear()
+        self._seen.clear()
+        self._owed = False
+        self._next_topic = None
+
     def _led_to(self) -> str:
         """Where the plan's topic leads today. Raises DriverError where the cluster does not say."""
         plan = self.plan
@@ -281,8 +290,8 @@ class Subscription(Generic[Message]):
             return reader
         log.warning("the topic was cut over; going on there", extra={"topic": self._topic, "to": self._next_topic})
         self.close()
-        self._forget(frozenset(self._finished.keys() | self._seen.keys()))
-        self._topic, self._next_topic = self._next_topic, None
+        self._topic = self._next_topic
+        self._begin_anew()
         at_end = self.plan.start == "end" or isinstance(self.plan.start, int)
         # What the replay wrote before the cutover is not new; what has gone there since the last look is.
         start = timedelta(seconds=2 * self.plan.look_every_s) if at_end else self.plan.start
