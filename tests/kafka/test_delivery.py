@@ -123,6 +123,26 @@ def test_an_output_that_is_too_large_becomes_one_dead_letter(
     assert committed(connection, group, ordered_topics.raw) == {0: 5}
 
 
+@pytest.mark.parametrize("refusing", ["entities", "stances"])
+def test_a_refused_entity_or_stance_makes_a_dead_letter_without_an_event(
+    connection: Connection, ordered_topics: TopicSettings, group: str, refusing: str
+) -> None:
+    topic = getattr(ordered_topics, refusing)
+    with worker(connection, ordered_topics, group) as running:
+        running.wait_for_line("worker ready")
+        limit_message_bytes(connection, topic, 200)
+        places = produce(connection, ordered_topics.raw, [article(0), POISON])
+        outcomes = wait_for(connection, ordered_topics, places)
+        assert running.end(signal.SIGTERM) == 0
+    assert repeated(outcomes) == {}
+    assert {outcome.place: outcome.reason for outcome in outcomes} == {
+        places[0]: "output_too_large",
+        places[1]: "invalid_utf8",
+    }
+    (refused,) = (outcome.record for outcome in outcomes if outcome.place == places[0])
+    assert topic in dict(refused.headers)["rasad_detail"].decode()
+
+
 def test_missing_topics_are_a_start_up_error(connection: Connection, group: str) -> None:
     absent = unique_topics(1)
     with worker(connection, absent, group) as running:

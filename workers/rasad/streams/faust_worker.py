@@ -348,15 +348,22 @@ class _Publisher:
     async def _write(
         self, wanted: Sequence[tuple[Publication, ...]], outcomes: Sequence[Outcome], records: Sequence[Record]
     ) -> list[Outcome]:
+        """Events last: until then an outcome of which the broker refuses a record can still be a dead letter alone."""
         final = list(outcomes)
-        own = await self._send([first for first, *_ in wanted])
-        await self._give_up(final, records, {index: wanted[index][0].topic for index in sorted(own)})
-        others = [(index, other) for index, (_, *rest) in enumerate(wanted) if index not in own for other in rest]
-        refused = await self._send([other for _, other in others])
-        await self._give_up(
-            final, records, {others[position][0]: others[position][1].topic for position in sorted(refused)}
-        )
+        others = [(index, other) for index, (_, *rest) in enumerate(wanted) for other in rest]
+        refused = await self._send_or_give_up(others, final, records)
+        own = [(index, first) for index, (first, *_) in enumerate(wanted) if index not in refused]
+        await self._send_or_give_up(own, final, records)
         return final
+
+    async def _send_or_give_up(
+        self, wanted: Sequence[tuple[int, Publication]], outcomes: list[Outcome], records: Sequence[Record]
+    ) -> Mapping[int, str]:
+        """Write records of outcomes, or a dead letter for each that has one too large; gives these by index."""
+        oversized = await self._send([publication for _, publication in wanted])
+        refused = {wanted[position][0]: wanted[position][1].topic for position in sorted(oversized)}
+        await self._give_up(outcomes, records, refused)
+        return refused
 
     async def _give_up(self, outcomes: list[Outcome], records: Sequence[Record], refused: Mapping[int, str]) -> None:
         """A dead letter in place of each outcome whose index is in `refused`, with the topic that finds it too large.
