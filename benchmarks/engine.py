@@ -182,7 +182,7 @@ def main(
             err.print("making the two forms of the weights ...", style="dim")
             subject = make(Path(scratch))
             found = ways(subject, texts[:given], dtypes)
-            if subject.bundle.directory == bundled_directory("ner"):
+            if subject.bundle.directory == bundled_directory("ner") and bundled_directory("ner-fast").is_dir():
                 found |= fast_way(texts[:given])
             timings = interleaved({name: way.run for name, way in found.items()}, rounds, name=subject.name)
             add_rows(report, subject, found, timings, given)
@@ -195,9 +195,12 @@ def main(
     report.notes += [
         "`Rasad is`: how many times as many tokens Rasad read in a second, the median over the rounds.",
         "`tokens read`: of all tokens of the articles; a pipeline cuts each at 512.",
-        f"{FAST} (`--ner fast`) has weights of its own; it is {times(fastest)} as fast as {PIPELINE} with the default ones.",
         "`padding`: share of the positions computed. `spread`: slowest less fastest round, of the median.",
     ]
+    if fastest:
+        report.notes.append(
+            f"{FAST} (`--ner fast`) has its own weights: {times(fastest)} as fast as {PIPELINE} with the default ones."
+        )
     if not quick:
         report.notes.append("BERT-base was given the first half of the articles.")
     if torch.bfloat16 not in dtypes:
