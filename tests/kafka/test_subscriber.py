@@ -383,6 +383,27 @@ def test_an_invalid_message_stops_at_its_place_until_it_is_handled(
     assert committed(connection, group, ordered_topics.enriched) == {0: 3}
 
 
+def test_an_invalid_message_that_is_the_last_comes_again_too(
+    connection: Connection, ordered_topics: TopicSettings, ordered: Settings
+) -> None:
+    publish(connection, ordered_topics, [good(0)])
+    with KafkaProducer(**connection.kafka_python()) as producer:
+        producer.send(ordered_topics.enriched, value=b'{"event_id": "only"}')
+    left = ["not now", "not now"]
+
+    def put_off(_: Record, error: InvalidMessage) -> None:
+        if left:
+            raise RuntimeError(left.pop()) from error
+
+    with subscribe(settings=ordered, until="end", on_invalid=put_off) as events:
+        assert events.step(10).given
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="not now"):
+                events.step(10)
+        assert not events.step(10).ended
+        assert events.step(10).ended
+
+
 # Groups
 
 

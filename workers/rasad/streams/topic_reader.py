@@ -255,8 +255,10 @@ class TopicReader:
         return position
 
     def seek(self, partition: int, offset: int) -> None:
-        """Go on reading a partition at `offset`."""
-        self._consumer.seek(TopicPartition(self._topic, partition), offset)
+        """Go on reading a partition at `offset`, also where it rests at the end."""
+        wanted = TopicPartition(self._topic, partition)
+        self._consumer.seek(wanted, offset)
+        self._consumer.resume(wanted)
 
     def commit(self, offsets: Mapping[int, int]) -> bool:
         """Commit the group's next offsets by partition. False where a rebalance overtakes it: see KIP-429.
@@ -310,7 +312,7 @@ class TopicReader:
                 "the cluster lost records that were read",
                 extra={"topic": each.topic, "partition": each.partition, "next": offset},
             )
-            self._consumer.seek(each, offset)
+            self.seek(each.partition, offset)
 
     def _follow_growth(self) -> None:
         """Take in new partitions from their beginning; in a group, Kafka hands them out."""
