@@ -86,6 +86,23 @@ def test_sigterm_finishes_the_batch_and_commits_it(
     assert repeated(outcomes) == {}
 
 
+@both_drivers
+def test_a_batch_that_outlasts_the_grace_period_is_left_behind(
+    connection: Connection, ordered_topics: TopicSettings, group: str, exactly_once: bool
+) -> None:
+    places = produce(connection, ordered_topics.raw, [article(0)])
+    with worker(connection, ordered_topics, group, seconds_each=60, exactly_once=exactly_once, grace_s=1) as first:
+        first.wait_for_line("worker ready")
+        time.sleep(2)  # for the batch to be in hand, for a minute
+        assert first.end(signal.SIGTERM, timeout_s=20) == 0
+    assert any("did not finish in time" in line for line in first.lines)
+    assert read(connection, ordered_topics) == []
+    with worker(connection, ordered_topics, group, exactly_once=exactly_once) as second:
+        outcomes = wait_for(connection, ordered_topics, places)
+        assert second.end(signal.SIGTERM) == 0
+    assert repeated(outcomes) == {}
+
+
 def test_every_output_topic_gets_its_records(connection: Connection, ordered_topics: TopicSettings, group: str) -> None:
     places = produce(connection, ordered_topics.raw, map(article, range(3)))
     with worker(connection, ordered_topics, group) as running:

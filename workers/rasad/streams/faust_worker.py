@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -97,6 +97,7 @@ class _Session:
         self._health = health
         self._stopping = asyncio.Event()
         self._busy = asyncio.Lock()
+        self._enriching: Future[Sequence[Outcome]] | None = None
         self._failure: asyncio.Future[BaseException] | None = None
         self._was_ready = False
 
@@ -229,7 +230,8 @@ class _Session:
         """One batch: enrich, publish, acknowledge."""
         begun = time.monotonic()
         records = [_record(event.message) for event in events]
-        outcomes = await asyncio.get_running_loop().run_in_executor(self._executor, self._enrich, records)
+        self._enriching = self._executor.submit(self._enrich, records)
+        outcomes = await asyncio.wrap_future(self._enriching)
         checked = [verified(outcome, record) for outcome, record in zip(outcomes, records, strict=True)]
         published = await _Publisher(stream.app, self._settings).publish(checked, records)
         for event in events:
@@ -272,7 +274,10 @@ class _Session:
             self._failure.set_result(error)
 
     async def _wind_up(self, app: Any, *, commit: bool) -> None:  # noqa: ANN401
-        """Let the batch in hand finish within the grace period, commit, and stop everything."""
+        """Let the batch in hand finish within the grace period, commit, and stop everything.
+
+        What does not stop in time ends with the process, right here.
+        """
         self._stopping.set()
         if commit:
             log.info("stopping", grace_s=self._settings.worker.grace_s)
@@ -284,13 +289,16 @@ class _Session:
         try:
             async with asyncio.timeout(_STOP_WITHIN_S):
                 await app.stop()
+            left_behind = self._enriching is not None and self._enriching.running()
         except TimeoutError:
-            # Faust's threads are not daemons: the interpreter would wait for them without end.
             log.warning("Faust did not stop in time; leaving it behind")
+            left_behind = True
+        log.info("stopped")
+        if left_behind:
+            # Its threads and the one with the batch are not daemons: the interpreter would wait for them without end.
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(0 if commit else 1)
-        log.info("stopped")
 
 
 class _Inbox:
