@@ -284,6 +284,24 @@ def test_by_itself_it_commits_all_but_the_message_in_hand(
     assert committed(connection, group, ordered_topics.enriched) == {0: 6}
 
 
+def test_by_itself_it_takes_no_commit_back(
+    connection: Connection, ordered_topics: TopicSettings, ordered: Settings, group: str
+) -> None:
+    publish(connection, ordered_topics, map(good, range(3)))
+    with subscribe(settings=ordered, group=group, auto_commit=True) as events:
+        assert ids(islice(events, 2)) == numbered(0, 1)
+        events.commit()
+    assert committed(connection, group, ordered_topics.enriched) == {0: 2}
+    with KafkaProducer(**connection.kafka_python(), transactional_id=f"{group}-writing") as producer:
+        producer.init_transactions()
+        producer.begin_transaction()
+        send(producer, ordered_topics, [Record(value=good(3), topic=ordered_topics.raw)])
+        producer.commit_transaction()
+    assert ids(subscribe(settings=ordered, group=group, auto_commit=True, until="end")) == numbered(2, 3)
+    # The marker behind the last record stays behind the group too.
+    assert [each.behind for each in lag(connection, group, ordered_topics.enriched)] == [0]
+
+
 def test_a_new_group_at_the_end_misses_nothing_that_comes_before_its_first_commit(
     connection: Connection, ordered_topics: TopicSettings, ordered: Settings, group: str
 ) -> None:

@@ -350,7 +350,10 @@ class Subscription(Generic[Message]):
         }
         if not new or reader.commit(new):
             self._committed |= new
-            self._owed = self._in_hand is not None and not with_hand
+            self._finished |= new
+            if with_hand:
+                self._in_hand = None
+            self._owed = self._in_hand is not None
 
     def _forget(self, partitions: frozenset[int]) -> dict[int, int]:
         """Drop all that is known of partitions that go; gives what to commit of them. On the consumer's thread."""
