@@ -95,3 +95,13 @@ def test_an_article_by_topic_and_by_file_gives_the_same_event(env: dict[str, str
     for mention in by_topic["mentions"]:
         assert fields[mention["field"]][mention["start"] : mention["end"]] == mention["surface"]
     assert {"جنيف", "ليبيا"} <= {entity["canonical"] for entity in by_topic["entities"] if entity["type"] == "LOC"}
+
+
+@pytest.mark.parametrize("delivery", ["--at-least-once", "--exactly-once"])
+def test_sigterm_before_any_work_ends_the_worker_at_once(delivery: str) -> None:
+    arguments = [RASAD, "worker", delivery, "--bootstrap-servers", "127.0.0.1:1"]
+    with subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert any("waiting for the broker" in line for line in process.stderr)
+        process.terminate()
+        assert process.wait(10) == 0

@@ -193,3 +193,11 @@ def test_no_broker_at_all_ends_the_worker_after_the_limit(group: str) -> None:
         running.wait_for_line("waiting for the broker")
         assert running.exit_status(20) == 1
     assert "no answer from Kafka at 127.0.0.1:1" in running.lines[-1]
+
+
+@both_drivers
+def test_signals_are_the_process_own_until_the_broker_answers(group: str, exactly_once: bool) -> None:
+    nobody = Connection(bootstrap_servers=("127.0.0.1:1",))
+    with worker(nobody, unique_topics(1), group, broker_wait_s=60, exactly_once=exactly_once) as running:
+        running.wait_for_line("waiting for the broker")
+        assert running.end(signal.SIGTERM, timeout_s=10) == -signal.SIGTERM

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -55,8 +59,9 @@ def worker(
 ) -> None:
     """Work as a member of a consumer group: raw articles in, enriched events and dead letters out.
 
-    Stops on SIGTERM or Ctrl-C after the batch in hand; run more of them to share the partitions. With --exactly-once,
-    readers of committed records see one outcome of each article whatever crashes; all workers of a group must have it.
+    Stops on SIGTERM or Ctrl-C after the batch in hand, at once before the first; run more of them to share the
+    partitions. With --exactly-once, readers of committed records see one outcome of each article whatever crashes; all
+    workers of a group must have it.
 
     `rasad worker --group newsroom --exactly-once --instance-id newsroom-1`
     """
@@ -73,7 +78,7 @@ def worker(
         models__backend=backend,
     )
     connection = connection_of(loaded)
-    with clear_errors():
+    with _ended_by_sigterm(), clear_errors():
         from rasad.streams.aliases import resolved
         from rasad.streams.connection import wait_for_broker
 
@@ -86,6 +91,16 @@ def worker(
                 worker=loaded.settings.worker,
                 started=STARTED,
             ).run(enricher.enrich)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Within, SIGTERM ends the process at once with exit code 0, until a driver that has work to finish takes it."""
+    before = signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _driver(*, exactly_once: bool) -> type[FaustWorker | TransactionalWorker]:

@@ -89,12 +89,12 @@ class TransactionalWorker:
 
         Raises BrokerUnavailable where no broker answers for `worker.broker_wait_s`, DriverError where a topic is
         missing, another process took this one's place, or work fails beyond repair. Must be called in the main thread,
-        which takes the signals.
+        which takes the signals once the cluster has answered; until then they do what they did before.
         """
         stopping = threading.Event()
         health = Health(self.worker)
         try:
-            with serving(health, self.worker), _signals(stopping):
+            with serving(health, self.worker):
                 finished = self._work(enrich, stopping, health)
         except Exception as error:
             failure = _as_driver_error(error, self.worker)
@@ -115,9 +115,11 @@ class TransactionalWorker:
         topics_module.require(self.connection, topics_module.worker_topics(self.topics))
         require_group(self.connection, self.worker.group_id, ASSIGNOR)
         limit_repeats("kafka")
+        writer = _Writer(self)
         with (
+            _signals(stopping),
+            closing(writer),
             BrokerWatch(self.connection, self.worker.broker_wait_s) as watch,
-            closing(_Writer(self)) as writer,
             Membership(self.connection, self.topics.raw, self.worker) as membership,
         ):
             return _Session(self, enrich, stopping, health, watch, writer, membership).work()
