@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -22,6 +23,8 @@ from rasad.streams.cutover import Behind, Move, cut_over, prepare, revert, rewin
 from rasad.streams.driver import DriverError
 from rasad.streams.replay_plan import Instant
 from rasad.streams.tailing import lag
+from rasad.streams.transactions import Aborted
+from tests.conftest import limit_message_bytes
 from tests.kafka.outcomes import article, produce, written
 from tests.kafka.test_replay import at, replayed, timed
 
@@ -67,6 +70,7 @@ def test_everyone_moves_to_a_finished_replay_and_back(
     assert Behind(f"{group}-reader", topics.enriched, 0) in planned.readers
     with member(connection, group, topics.raw), pytest.raises(DriverError, match="has 1 members: stop them all"):
         cut_over(connection, topics, planned)
+    assert aliases(connection, topics.aliases) == {}
     assert resolve(connection, topics.enriched, topics.aliases) == topics.enriched
 
     cut_over(connection, topics, planned)
@@ -84,6 +88,30 @@ def test_everyone_moves_to_a_finished_replay_and_back(
     assert standing(connection, group, topics.raw) == {0: 17}
     assert resolved(connection, topics) == topics
     assert revert(connection, topics) == ()
+
+
+def test_a_cutover_that_dies_once_the_group_is_set_remembers_where_it_stood(
+    connection: Connection, ordered_topics: TopicSettings, group: str
+) -> None:
+    topics = ordered_topics
+    produce(connection, topics.raw, map(article, range(12)))
+    replayed(connection, topics, "new")
+    stand(connection, group, topics.raw, {0: 5})
+    planned = prepare(connection, topics, "new", group)
+    # The cluster takes no alias as long as these.
+    limit_message_bytes(connection, topics.aliases, 2_000)
+    long = tuple(replace(each, topic="x" * 3_000) for each in planned.aliases)
+    with pytest.raises(Aborted):
+        cut_over(connection, topics, replace(planned, aliases=long))
+    assert standing(connection, group, topics.raw) == {0: 12}
+    assert resolved(connection, topics) == topics
+
+    again = prepare(connection, topics, "new", group)
+    assert [each.left for each in again.aliases] == [{0: 5}] * 3
+    cut_over(connection, topics, again)
+    assert resolve(connection, topics.enriched, topics.aliases) == f"{topics.enriched}.replay-new"
+    revert(connection, topics)
+    assert standing(connection, group, topics.raw) == {0: 5}
 
 
 def test_an_unknown_replay_is_told_with_the_known_ones(connection: Connection, topics: TopicSettings) -> None:

@@ -286,7 +286,8 @@ def cutover(
         if name is None:
             held = aliases(connection, topics.aliases)
             for each in held.values():
-                out.print(f"{each.name} would stand for itself again, not for {each.topic}", markup=False)
+                led = f"not for {each.topic}" if each.topic != each.name else "as it does: its cutover was not finished"
+                out.print(f"{each.name} would stand for itself again, {led}", markup=False)
             if not held:
                 out.print("nothing to revert: no alias stands")
             elif yes:

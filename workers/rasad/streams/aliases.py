@@ -23,7 +23,7 @@ ALIASED: Final = ("enriched", "entities", "stances")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alias:
-    """`topic` stands in for `name` since replay `replay` was cut over to.
+    """`topic` stands in for `name` since replay `replay` was cut over to; while it is being so, `name` itself does.
 
     `group` are the workers that write to it now. `boundary` is the offset of each partition of the raw topic at which
     the replay ended and they went on; `left` is where they had stood, so up to where `name` itself was written.

@@ -8,7 +8,7 @@ then holds every article of both, none twice. Nothing moves while the group has 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from kafka import KafkaAdminClient, TopicPartition
@@ -94,7 +94,7 @@ def prepare(connection: Connection, topics: TopicSettings, name: str, group: str
                 replay=name,
                 group=group,
                 boundary=boundary,
-                # The live topic itself was last written before the first cutover.
+                # The live topic itself was last written before the first cutover, be it one that died.
                 left=held[live].left if live in held else left,
             )
             for key, live in names.items()
@@ -108,15 +108,22 @@ def cut_over(
 ) -> None:
     """Do what `prepare` found.
 
-    1. Set the group to the boundary; the cluster refuses while it has members.
-    2. Write the aliases, all in one transaction.
+    1. Write down where the group stood, in aliases that lead to the live topics still: the next step forgets it.
+    2. Set the group to the boundary; the cluster refuses while it has members.
+    3. Write the aliases, all in one transaction.
 
     Where it dies in between, the workers read on from the boundary into the live topics, with the same ids; do it
-    again. Raises DriverError where the group has members, BrokerUnavailable where the cluster does not answer.
+    again, or revert. Raises DriverError where the group has members, BrokerUnavailable where the cluster does not
+    answer.
     """
-    _set(connection, planned.group, planned.job.topic, planned.moves)
+    _require_empty(connection, planned.group)
     wanted = [spec for spec in topics_module.specs(topics) if spec.name == topics.aliases]
     topics_module.declare(connection, wanted)
+    held = aliases(connection, topics.aliases)
+    pending = [replace(each, topic=each.name) for each in planned.aliases if each.name not in held]
+    if pending:
+        _write(connection, [each.publication(topics) for each in pending], patience_s)
+    _set(connection, planned.group, planned.job.topic, planned.moves)
     _write(connection, [each.publication(topics) for each in planned.aliases], patience_s)
 
 
@@ -180,11 +187,15 @@ def _readers(connection: Connection, topics: set[str]) -> tuple[Behind, ...]:
     )
 
 
-def _set(connection: Connection, group: str, topic: str, moves: tuple[Move, ...]) -> None:
-    offsets = {TopicPartition(topic, each.partition): OffsetAndMetadata(each.target, "", -1) for each in moves}
+def _require_empty(connection: Connection, group: str) -> None:
     count = members_of(connection, group)
     if count:
         raise DriverError(f"group {group} has {count} members: stop them all first, they would commit over it")
+
+
+def _set(connection: Connection, group: str, topic: str, moves: tuple[Move, ...]) -> None:
+    offsets = {TopicPartition(topic, each.partition): OffsetAndMetadata(each.target, "", -1) for each in moves}
+    _require_empty(connection, group)
     with KafkaAdminClient(**connection.kafka_python()) as admin:
         answers = admin.alter_group_offsets(group, offsets)
     refused = {error.__name__ for error in answers.values() if error is not NoError}
