@@ -80,9 +80,15 @@ def test_everyone_moves_to_a_finished_replay_and_back(
     assert resolve(connection, topics.stances, topics.aliases) == f"{topics.stances}.replay-new"
     assert standing(connection, group, topics.raw) == {0: 12}
     assert aliases(connection, topics.aliases)[topics.enriched].left == {0: 17}
-    # A second cutover remembers where the live topics were left, not where the first replay was.
+    # Done again once the workers went on, it leaves them where they are.
     stand(connection, group, topics.raw, {0: 15})
-    assert prepare(connection, topics, "new", group).aliases[0].left == {0: 17}
+    again = prepare(connection, topics, "new", group)
+    assert (again.done, again.moves) == (True, ())
+    cut_over(connection, topics, again)
+    assert standing(connection, group, topics.raw) == {0: 15}
+    # Another cutover remembers where the live topics were left, not where the first replay was.
+    other = prepare(connection, topics, "new", f"{group}-other")
+    assert (other.done, other.aliases[0].left) == (False, {0: 17})
 
     assert {each.name for each in revert(connection, topics)} == {topics.enriched, topics.entities, topics.stances}
     assert standing(connection, group, topics.raw) == {0: 17}
@@ -177,6 +183,8 @@ def test_the_commands_with_the_bundled_models(
     done = replay("cutover", "cli", "--yes")
     assert done.exit_code == 0, done.output
     assert sum(each or 0 for each in standing(connection, group, topics.raw).values()) == 4
+    again = replay("cutover", "cli", "--yes")
+    assert (again.exit_code, again.stdout) == (0, f"group {group} is cut over to cli already: nothing to do\n")
     assert replay("cutover", "--revert", "--yes").exit_code == 0
     assert aliases(connection, topics.aliases) == {}
 

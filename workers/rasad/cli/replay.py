@@ -297,6 +297,9 @@ def cutover(
                 out.print("nothing was done; add --yes to do it")
             return
         planned = cutovers.prepare(connection, topics, name, group or loaded.settings.worker.group_id)
+        if planned.done:
+            out.print(f"group {planned.group} is cut over to {name} already: nothing to do", markup=False)
+            return
         _show_cutover(planned)
         lacking = _lacking(planned)
         if lacking and not force:

@@ -56,7 +56,10 @@ class Behind:
 
 @dataclass(frozen=True, slots=True)
 class Cutover:
-    """What a cutover would do; `remaining` are offsets that the replay has still to read, `members` the group's."""
+    """What a cutover would do; `remaining` are offsets that the replay has still to read, `members` the group's.
+
+    There are no `moves` where all of it is done: back at the boundary, workers would write what they wrote since again.
+    """
 
     job: Job
     remaining: int
@@ -65,6 +68,11 @@ class Cutover:
     moves: tuple[Move, ...]
     aliases: tuple[Alias, ...]
     readers: tuple[Behind, ...]
+
+    @property
+    def done(self) -> bool:
+        """Whether the group was cut over to this very replay already."""
+        return not self.moves
 
 
 def prepare(connection: Connection, topics: TopicSettings, name: str, group: str) -> Cutover:
@@ -81,24 +89,25 @@ def prepare(connection: Connection, topics: TopicSettings, name: str, group: str
     moves = _moves(lag(connection, group, job.topic), boundary)
     left = {each.partition: each.target if each.committed is None else each.committed for each in moves}
     names = {key: getattr(topics, key) for key in ALIASED}
+    wanted = tuple(
+        Alias(
+            name=live,
+            topic=getattr(job.outputs, key),
+            replay=name,
+            group=group,
+            boundary=boundary,
+            # The live topic itself was last written before the first cutover, be it one that died.
+            left=held[live].left if live in held else left,
+        )
+        for key, live in names.items()
+    )
     return Cutover(
         job=job,
         remaining=remaining,
         group=group,
         members=members_of(connection, group),
-        moves=moves,
-        aliases=tuple(
-            Alias(
-                name=live,
-                topic=getattr(job.outputs, key),
-                replay=name,
-                group=group,
-                boundary=boundary,
-                # The live topic itself was last written before the first cutover, be it one that died.
-                left=held[live].left if live in held else left,
-            )
-            for key, live in names.items()
-        ),
+        moves=() if all(held.get(each.name) == each for each in wanted) else moves,
+        aliases=wanted,
         readers=_readers(connection, {held[live].topic if live in held else live for live in names.values()}),
     )
 
@@ -106,7 +115,7 @@ def prepare(connection: Connection, topics: TopicSettings, name: str, group: str
 def cut_over(
     connection: Connection, topics: TopicSettings, planned: Cutover, *, patience_s: float = WAIT_LIMIT_S
 ) -> None:
-    """Do what `prepare` found.
+    """Do what `prepare` found, nothing where it is done.
 
     1. Write down where the group stood, in aliases that lead to the live topics still: the next step forgets it.
     2. Set the group to the boundary; the cluster refuses while it has members.
@@ -116,6 +125,8 @@ def cut_over(
     again, or revert. Raises DriverError where the group has members, BrokerUnavailable where the cluster does not
     answer.
     """
+    if planned.done:
+        return
     _require_empty(connection, planned.group)
     wanted = [spec for spec in topics_module.specs(topics) if spec.name == topics.aliases]
     topics_module.declare(connection, wanted)
