@@ -250,6 +250,19 @@ def test_values_left_out_are_read_where_they_were_and_what_cannot_be_sent_is_tol
     assert [each.value for each in written(connection, topics.raw)] == [good(0), good(0), good(1)]
 
 
+def test_a_letter_whose_topic_is_gone_keeps_no_other_back(
+    connection: Connection, ordered_topics: TopicSettings, rasad: Rasad
+) -> None:
+    topics = ordered_topics
+    found = letter(topics, good(0))
+    publish(connection, topics, [replace(found, record=replace(found.record, topic=f"{topics.raw}.gone")), found])
+    for last in ("sent 1 of 2", "sent 0 of 1"):
+        done = rasad("redrive", "--yes")
+        assert (done.exit_code, done.stdout.splitlines()[-1]) == (1, last), done.output
+        assert f"0:0 not sent: {topics.raw}.gone has no partition 0 any more" in done.stderr
+    assert [each.value for each in written(connection, topics.raw)] == [good(0)]
+
+
 def test_without_its_topic_of_notes_nothing_is_sent(connection: Connection, ordered_topics: TopicSettings) -> None:
     publish(connection, ordered_topics, [letter(ordered_topics, good(0))])
     without = ordered_topics.model_copy(update={"redriven": f"{ordered_topics.redriven}.none"})

@@ -177,9 +177,9 @@ def redrive(
 ) -> Redriven:
     """Send the letters back, oldest first; values of `chosen` may be left out, since all are read again.
 
-    `told` hears how many letters are done with after each transaction. Raises DriverError where a topic is missing or
-    another redrive takes over, BrokerUnavailable where no broker answers for `patience_s`; what was sent until then
-    stays sent, and the next redrive leaves it out.
+    `told` hears how many letters are done with after each transaction. Raises DriverError where the topic of notes is
+    missing or another redrive takes over, BrokerUnavailable where no broker answers for `patience_s`; what was sent
+    until then stays sent, and the next redrive leaves it out.
     """
     if not chosen:
         return Redriven(sent=0, already=0, refused=())
@@ -228,11 +228,14 @@ class _Limits:
 
 
 def _limits(connection: Connection, names: set[str]) -> Mapping[str, _Limits]:
-    """Raises DriverError for a topic that is missing."""
+    """Those of the topics that the cluster has."""
+    present = names - set(missing(connection, names))
+    if not present:
+        return {}
     with KafkaConsumer(**connection.kafka_python(), group_id=None, enable_auto_commit=False) as consumer:
-        partitions = {name: len(partitions_of(consumer, name)) for name in sorted(names)}
-    largest = largest_messages(connection, names)
-    return {name: _Limits(partitions[name], min(largest[name], OUTPUT_BYTES)) for name in names}
+        partitions = {name: len(partitions_of(consumer, name)) for name in sorted(present)}
+    largest = largest_messages(connection, present)
+    return {name: _Limits(partitions[name], min(largest[name], OUTPUT_BYTES)) for name in present}
 
 
 def _sendable(
