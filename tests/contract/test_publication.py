@@ -16,6 +16,7 @@ from rasad.streams.publication import (
     dead_letter_publication,
     publications,
     too_large,
+    turns,
     verified,
 )
 from tests.contract.contract import good
@@ -153,3 +154,11 @@ class TestVerified:
         letter = verified(replace(event, article=replace(event.article, sentences=sentences)), RECORD)
         assert isinstance(letter, DeadLetter)
         assert "is outside the title" in letter.detail
+
+
+def test_records_of_one_key_take_turns() -> None:
+    keys = [b"a", None, b"b", b"a", None, b"a", b"b"]
+    records = [Publication(topic="events", key=key, value=b"", headers=()) for key in keys]
+    assert turns(records) == [[0, 1, 2, 4], [3, 6], [5]]
+    assert turns([records[0], replace(records[0], topic="letters")]) == [[0, 1]]
+    assert turns([]) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 
+import orjson
 import pytest
 
 from rasad import broker
@@ -26,6 +27,13 @@ both_drivers = pytest.mark.parametrize("exactly_once", [False, True])
 
 def committed(connection: Connection, group: str, topic: str) -> dict[int, int | None]:
     return {each.partition: each.committed for each in lag(connection, group, topic)}
+
+
+def version(number: int, event_bytes: int) -> bytes:
+    """An article with one id in all versions, whose event has about so many bytes."""
+    sentence = "محادثات " * 50
+    body = sentence * ((event_bytes - 1_500) // len(sentence.encode()))
+    return orjson.dumps({"id": "article", "title": f"محادثات جديدة للمرة {number}", "body": body})
 
 
 def test_two_workers_share_the_partitions(connection: Connection, topics: TopicSettings, group: str) -> None:
@@ -158,6 +166,19 @@ def test_a_refused_entity_or_stance_makes_a_dead_letter_without_an_event(
     }
     (refused,) = (outcome.record for outcome in outcomes if outcome.place == places[0])
     assert topic in dict(refused.headers)["rasad_detail"].decode()
+
+
+def test_versions_of_an_article_stay_in_order_where_some_are_written_later(
+    connection: Connection, ordered_topics: TopicSettings, group: str
+) -> None:
+    # The client library puts the first two events into one batch, which the broker refuses, and the third into another.
+    limit_message_bytes(connection, ordered_topics.enriched, 12_000)
+    places = produce(connection, ordered_topics.raw, [version(1, 7_000), version(2, 7_000), version(3, 10_000)])
+    with worker(connection, ordered_topics, group, batch_share=1, seconds_each=0.1) as running:
+        assert running.wait_for_line("batch done")["records"] == len(places)
+        outcomes = wait_for(connection, ordered_topics, places)
+        assert running.end(signal.SIGTERM) == 0
+    assert [outcome.place for outcome in outcomes] == places
 
 
 def test_missing_topics_are_a_start_up_error(connection: Connection, group: str) -> None:

@@ -35,7 +35,7 @@ from rasad.streams.driver import DriverError, Enrich, Ready, no_one
 from rasad.streams.health import Health, serving
 from rasad.streams.log_limits import limit_repeats
 from rasad.streams.offset_tracking import Transport
-from rasad.streams.publication import Publication, dead_letter_publication, publications, too_large, verified
+from rasad.streams.publication import Publication, dead_letter_publication, publications, too_large, turns, verified
 
 log = structlog.get_logger(__name__)
 
@@ -356,12 +356,16 @@ class _Publisher:
     async def _write(
         self, wanted: Sequence[tuple[Publication, ...]], outcomes: Sequence[Outcome], records: Sequence[Record]
     ) -> list[Outcome]:
-        """Events last: until then an outcome of which the broker refuses a record can still be a dead letter alone."""
+        """Versions of an article in turn: aiokafka can write a later record although it gave an earlier one back.
+
+        Events last: until then an outcome of which the broker refuses a record can still be a dead letter alone.
+        """
         final = list(outcomes)
-        others = [(index, other) for index, (_, *rest) in enumerate(wanted) for other in rest]
-        refused = await self._send_or_give_up(others, final, records)
-        own = [(index, first) for index, (first, *_) in enumerate(wanted) if index not in refused]
-        await self._send_or_give_up(own, final, records)
+        for turn in turns([first for first, *_ in wanted]):
+            others = [(index, other) for index in turn for other in wanted[index][1:]]
+            refused = await self._send_or_give_up(others, final, records)
+            own = [(index, wanted[index][0]) for index in turn if index not in refused]
+            await self._send_or_give_up(own, final, records)
         return final
 
     async def _send_or_give_up(

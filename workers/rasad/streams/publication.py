@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -221,6 +222,21 @@ def dead_letter_publication(letter: DeadLetter, topics: TopicSettings, *, with_v
         value=record.value if with_value else None,
         headers=record.headers + tuple((key, value.encode("utf-8", "replace")) for key, value in reasons.items()),
     )
+
+
+def turns(wanted: Sequence[Publication]) -> list[list[int]]:
+    """Indices of `wanted`, in turns to write one after another: none has two records of one topic and key."""
+    found: list[list[int]] = []
+    before: Counter[tuple[str, bytes]] = Counter()
+    for index, publication in enumerate(wanted):
+        turn = 0
+        if publication.key is not None:
+            turn = before[publication.topic, publication.key]
+            before[publication.topic, publication.key] += 1
+        if turn == len(found):
+            found.append([])
+        found[turn].append(index)
+    return found
 
 
 def too_large(outcome: Outcome, record: Record, topic: str) -> DeadLetter:
