@@ -38,9 +38,6 @@ TRAINING_DATA: dict[str, list[dict[str, str]]] = {
         {"name": "NLI arbTEDS pairs, train", "licence": "none stated"},
     ],
 }
-HEADLINE_HEAD = {"stance": "ans"}
-"""ANS pairs are headlines; claims of the news labels never repeat a text, and their head distrusts those that do."""
-
 WEIGHTS_LICENCE = "CC BY-SA 4.0"
 """What the ShareAlike corpora among the training data ask of weights trained on them; the base model is MIT."""
 
@@ -79,7 +76,6 @@ def manifest(
         "files": {name: sha256(folder / name) for name in ("config.json", "model.onnx", "tokenizer.json")},
         "pooling": "word-mean",
         "batch_invariant": True,
-        "headline_head": HEADLINE_HEAD.get(task),
         "thresholds": thresholds,
         "licence": WEIGHTS_LICENCE,
         "base_model": BASE,

@@ -11,7 +11,7 @@ import argparse
 import copy
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from rasad.evaluation.corpora import contiguous_blocks, read_conll
+from rasad.evaluation.corpora import TaggedSentence, contiguous_blocks, read_conll, read_jsonl
 from rasad.evaluation.spans import SpanScorer, spans_of
 from rasad.inference.decoding import best_path, bio_scheme
 from training.labels import LABELS, labelled_articles
@@ -54,6 +54,8 @@ AUXILIARY = ("stance_evidence", "stance_roles")
 """Layers that are trained along and not worth shipping: 1,900 examples bring them to a strict F1 of 14."""
 
 Passes = dict[str, float]
+Layers = dict[str, tuple[str, ...]]
+"""Labels by layer."""
 
 
 def legal_labels(logits: Tensor, names: Sequence[str]) -> list[str]:
@@ -135,6 +137,41 @@ def swap_pool(corpora: dict[str, list[Document]], gazetteer: Path) -> dict[str, 
     return names
 
 
+def training_corpora(data: Path, layers: Layers, held_out: Collection[str] = ()) -> dict[str, list[Document]]:
+    """The labelled corpora in `data`, by name; news of the sources in `held_out` are left out."""
+    anercorp, _ = anercorp_blocks(data)
+    news = [article for article in read_jsonl(data / "news/train.jsonl") if article["source"] not in held_out]
+    labelled = [each for each in labelled_articles(LABELS, data / "raw") if each["source"] not in held_out]
+    return {
+        "news": [news_document(article) for article in news],
+        "labels": [labelled_only(news_document(article), article["labelled"]) for article in labelled],
+        "anercorp": conll_documents(anercorp, "anercorp", layers["anercorp"], 4),
+        "aqmar": conll_documents(read_conll(data / "ner/aqmar/train.conll"), "aqmar", layers["aqmar"], 3),
+        "panx": conll_documents(read_conll(data / "ner/panx_ar/train.conll"), "panx", layers["panx"], 1),
+        "wojood": conll_documents(read_conll(data / "ner/wojood_sample/train.conll"), "wojood", layers["wojood"], 2),
+    }
+
+
+def dev_windows(data: Path, layers: Layers, tokenizer: Tokenizer) -> dict[str, list[Window]]:
+    """Windows of the dev sets by the layer that they are scored on."""
+    _, anercorp = anercorp_blocks(data)
+    documents = {
+        "news": read_news(data / "news/dev.jsonl"),
+        "anercorp": conll_documents(anercorp, "anercorp", layers["anercorp"], 1),
+        "aqmar": conll_documents(read_conll(data / "ner/aqmar/dev.conll"), "aqmar", layers["aqmar"], 1),
+    }
+    made = {
+        name: [window for each in found for window in windows(tokenizer, each, max_tokens=256)]
+        for name, found in documents.items()
+    }
+    return made | dict.fromkeys(("quotes", *AUXILIARY), made["news"])
+
+
+def anercorp_blocks(data: Path) -> tuple[list[TaggedSentence], list[TaggedSentence]]:
+    """ANERcorp's train split in two: training, and ten blocks of 40 sentences as its dev set."""
+    return contiguous_blocks(read_conll(data / "ner/anercorp_camel/train.conll"), blocks=10, size=40)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("encoder", type=Path, help="encoder directory written by training.pretrain")
@@ -163,40 +200,12 @@ def main() -> None:
     tokenizer = Tokenizer.from_file(str(arguments.encoder / "tokenizer.json"))
     padding, mask_id = tokenizer.token_to_id("<pad>"), tokenizer.token_to_id("<mask>")
     layers = {**LAYERS, "wojood": wojood_layer(data / "ner/wojood_sample")}
-    anercorp, anercorp_dev = contiguous_blocks(read_conll(data / "ner/anercorp_camel/train.conll"), blocks=10, size=40)
     held_out = {source for source in arguments.hold_out.split(",") if source}
-    news = read_news(data / "news/train.jsonl")
-    sources = [json.loads(line)["source"] for line in (data / "news/train.jsonl").open(encoding="utf-8")]
-    news = [document for document, source in zip(news, sources, strict=True) if source not in held_out]
-    corpora = {
-        "news": news,
-        "anercorp": conll_documents(anercorp, "anercorp", layers["anercorp"], 4),
-        "aqmar": conll_documents(read_conll(data / "ner/aqmar/train.conll"), "aqmar", layers["aqmar"], 3),
-        "panx": conll_documents(read_conll(data / "ner/panx_ar/train.conll"), "panx", layers["panx"], 1),
-        "wojood": conll_documents(read_conll(data / "ner/wojood_sample/train.conll"), "wojood", layers["wojood"], 2),
-    }
-    if passes.get("labels", 0) > 0:
-        labelled = [a for a in labelled_articles(LABELS, data / "raw") if a["source"] not in held_out]
-        corpora["labels"] = [labelled_only(news_document(article), article["labelled"]) for article in labelled]
+    corpora = training_corpora(data, layers, held_out)
     if arguments.silver:
         corpora["silver"] = [labelled_only(document, ["mentions"]) for document in read_news(arguments.silver)]
     corpora = {name: documents for name, documents in corpora.items() if passes.get(name, 0) > 0}
-    dev = {
-        "news": [w for d in read_news(data / "news/dev.jsonl") for w in windows(tokenizer, d, max_tokens=256)],
-        "anercorp": [
-            w
-            for d in conll_documents(anercorp_dev, "anercorp", layers["anercorp"], 1)
-            for w in windows(tokenizer, d, max_tokens=256)
-        ],
-        "aqmar": [
-            w
-            for d in conll_documents(read_conll(data / "ner/aqmar/dev.conll"), "aqmar", layers["aqmar"], 1)
-            for w in windows(tokenizer, d, max_tokens=256)
-        ],
-    }
-    dev["quotes"] = dev["news"]
-    dev["stance_evidence"] = dev["news"]
-    dev["stance_roles"] = dev["news"]
+    dev = dev_windows(data, layers, tokenizer)
     names = swap_pool(corpora, data / "gazetteer/names.tsv")
 
     model = Tagger(load_encoder(arguments.encoder), layers).to(device()).train()
@@ -216,7 +225,7 @@ def main() -> None:
         recent: list[float] = []
         for group in tqdm(batched, desc=f"round {number + 1}/{arguments.rounds}", unit=" batches", mininterval=10):
             batch = collate(group, list(layers), padding)
-            batch = to_device(replace(batch, ids=corrupt(batch.ids, mask_id, arguments.mask, generator)))
+            batch = to_device(batch.with_ids(corrupt(batch.ids, mask_id, arguments.mask, generator)))
             with context:
                 logits = model(batch)
             loss = torch.zeros((), device=batch.ids.device)

@@ -149,9 +149,6 @@ def numbered(article: dict[str, Any]) -> Document:
 def parts(tagger: Tagger, tokenizer: Tokenizer, articles: Sequence[dict[str, Any]]) -> list[Part]:
     """The windows of all articles as the tagger's layers but the last read them."""
     padding = tokenizer.token_to_id("<pad>")
-    lower = copy.copy(tagger.encoder)
-    lower.encoder = copy.copy(lower.encoder)
-    lower.encoder.layer = tagger.encoder.encoder.layer[:-1]
     owners: dict[int, int] = {}
     found: list[Window] = []
     for index, article in enumerate(articles):
@@ -165,9 +162,10 @@ def parts(tagger: Tagger, tokenizer: Tokenizer, articles: Sequence[dict[str, Any
         for group in batches(found, WIDEST_BATCH, None):
             batch = collate(group, (), padding)
             with context:
-                states = lower(
-                    input_ids=batch.ids.to(device()), attention_mask=batch.mask.to(device())
-                ).last_hidden_state
+                read = tagger.encoder(
+                    input_ids=batch.ids.to(device()), attention_mask=batch.mask.to(device()), output_hidden_states=True
+                )
+            states = read.hidden_states[-2]
             for window, row in zip(group, states, strict=True):
                 pieces, words = links(window)
                 numbers, paragraphs = (np.array(window.labels[name]) for name in ("numbers", "paragraphs"))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from rasad.enrich.enricher import Enricher
+from rasad.inference.bundle import load_bundle
 from rasad.messages import EnrichedEvent, Record
 from tests.training.tiny_corpora import NAMES, sentence, write_corpora
 
@@ -18,10 +19,12 @@ pytestmark = [pytest.mark.training, pytest.mark.timeout(900)]
 ROOT = Path(__file__).parents[2]
 
 
-def run(module: str, *arguments: object) -> None:
+def run(module: str, *arguments: object) -> str:
+    """What a step prints."""
     command = [sys.executable, "-m", f"training.{module}", *map(str, arguments)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
 
 
 def keep_layers(folder: Path, count: int) -> None:
@@ -48,12 +51,27 @@ def test_from_base_weights_to_an_event(tmp_path: Path) -> None:
     }
     for task in ("ner", "stance"):
         run(f"finetune_{task}", tmp_path / "encoder", data, tmp_path / task, "--rounds", 2, "--passes", passes[task])
-        run("export", task, tmp_path / task, tmp_path / f"{task}-graph")
+        tuned = tmp_path / task
+        if task == "ner":
+            tuned = tmp_path / "related"
+            run("relations", tmp_path / "ner", data, tuned, "--rounds", 2, "--rank", 8)
+        run("export", task, tuned, tmp_path / f"{task}-graph")
         graph = tmp_path / f"{task}-graph" / "model.onnx"
-        run("bundle", task, tmp_path / task, graph, tmp_path / "bundles" / task)
+        run("bundle", task, tuned, graph, tmp_path / "bundles" / task)
         run("calibrate", task, tmp_path / "bundles" / task, data, tmp_path / f"{task}.json")
         chosen = json.loads((tmp_path / f"{task}.json").read_text())
         assert 0.5 <= chosen["temperatures"]["news"] <= 4
+
+    small = ("--layers", 1, "--inner", 64, "--rank", 32, "--rounds", 1)
+    run("distil", tmp_path / "ner", data, tmp_path / "fast", *small)
+    run("export", "ner", tmp_path / "fast", tmp_path / "fast-graph")
+    graph = tmp_path / "fast-graph" / "model.onnx"
+    run("bundle", "ner", tmp_path / "fast", graph, tmp_path / "bundles/ner-fast", "--name", "rasad-ner-fast")
+    assert load_bundle(tmp_path / "bundles/ner-fast", task="ner").manifest.name == "rasad-ner-fast"
+    printed = run("held_out", tmp_path / "bundles/ner-fast", data, "tiny")
+    assert [json.loads(line)["articles"] for line in printed.splitlines()] == [
+        *("tiny", "all held out", "dev", "dev, other sources")
+    ]
 
     enricher = Enricher.open(ner=tmp_path / "bundles/ner", stance=tmp_path / "bundles/stance")
     text = "\n\n".join((sentence(0), sentence(1)))

@@ -1,0 +1,236 @@
+"""A smaller tagger that does as a larger one does: fewer layers, narrower ones, and a factorised embedding table.
+
+The student starts from the teacher: evenly spaced layers of it, the inner units of each that weigh most, and the best
+approximation of its embedding table of a lower rank, in the form of ELECTRA's (Clark et al., arXiv:2003.10555). It
+learns the teacher's vectors of words and its labels' probabilities in every layer (Hinton et al., arXiv:1503.02531), on
+the labelled corpora, whose own labels count too, and on raw news. The teacher reads every text once, at the start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from tqdm import tqdm
+from transformers import BertModel, ElectraConfig, ElectraModel
+
+from rasad.evaluation.corpora import read_jsonl
+from training.export import load_tagger
+from training.finetune_ner import WEIGHTS, dev_windows, score, to_device, training_corpora
+from training.labels import paragraphs
+from training.machine import autocast, device
+from training.optimisation import Optimisation, batches, corrupt
+from training.run import RAW
+from training.tagger import Tagger, collate, save_heads
+from training.tagging import Document, Window, news_document, windows
+
+WIDEST_BATCH = 4096
+"""Pieces that the teacher reads at once."""
+
+RAW_WORDS = (60, 400)
+"""Raw articles of fewer or more words are left out."""
+
+GOLD = 0.5
+"""What a word's own label counts beside the teacher's probabilities."""
+
+VECTORS = 0.5
+"""What the distance between the two models' vectors counts, as a share of the variance of the teacher's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A window and the teacher's vectors of its words, `[words, hidden]` in float16."""
+
+    window: Window
+    vectors: npt.NDArray[np.float16]
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The window's piece ids."""
+        return self.window.ids
+
+
+def student_of(teacher: BertModel, *, layers: int, inner: int, rank: int) -> ElectraModel:
+    """A smaller encoder with the teacher's weights (see the module)."""
+    source = teacher.config
+    config = ElectraConfig(
+        vocab_size=source.vocab_size,
+        embedding_size=rank,
+        hidden_size=source.hidden_size,
+        num_hidden_layers=layers,
+        num_attention_heads=source.num_attention_heads,
+        intermediate_size=inner,
+        hidden_act=source.hidden_act,
+        max_position_embeddings=source.max_position_embeddings,
+        type_vocab_size=source.type_vocab_size,
+        layer_norm_eps=source.layer_norm_eps,
+        pad_token_id=source.pad_token_id,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        attn_implementation="eager",
+    )
+    student = ElectraModel(config)
+    with torch.no_grad():
+        _factorise(teacher.embeddings, student, rank)
+        chosen = np.linspace(0, source.num_hidden_layers - 1, layers).round().astype(int).tolist()
+        for layer, number in zip(student.encoder.layer, chosen, strict=True):
+            _narrow(teacher.encoder.layer[number], layer, inner)
+    return student
+
+
+def _factorise(source: nn.Module, student: ElectraModel, rank: int) -> None:
+    """Embeddings of `rank` values whose projection is nearest to the teacher's tables."""
+    tables = {name: getattr(source, name).weight for name in ("word_embeddings", "position_embeddings")}
+    tables["token_type_embeddings"] = source.get_submodule("token_type_embeddings").weight
+    _, _, directions = torch.linalg.svd(tables["word_embeddings"], full_matrices=False)
+    basis = directions[:rank].T
+    for name, table in tables.items():
+        getattr(student.embeddings, name).weight.copy_(table @ basis)
+    norm = source.get_submodule("LayerNorm")
+    # A norm over `rank` values divides by less than one over all of them.
+    scale = (basis.shape[0] / rank) ** 0.5
+    student.embeddings_project.weight.copy_(scale * norm.weight[:, None] * basis)
+    student.embeddings_project.bias.copy_(norm.bias)
+
+
+def _narrow(source: nn.Module, target: nn.Module, inner: int) -> None:
+    """Copy a layer, with the `inner` units of its feed-forward part whose weights in and out are the largest."""
+    state = dict(source.state_dict())
+    into, out = state["intermediate.dense.weight"], state["output.dense.weight"]
+    weight = into.norm(dim=1) * out.norm(dim=0)
+    kept = weight.topk(inner).indices.sort().values
+    state["intermediate.dense.weight"] = into[kept]
+    state["intermediate.dense.bias"] = state["intermediate.dense.bias"][kept]
+    state["output.dense.weight"] = out[:, kept]
+    target.load_state_dict(state)
+
+
+def raw_documents(paths: Sequence[Path], count: int, seed: int) -> list[Document]:
+    """Some `count` articles of the raw corpora without a label, drawn alike from each."""
+    made: list[Document] = []
+    for path in paths:
+        rng = random.Random(f"{seed}/{path.name}")
+        read = [a for a in islice(read_jsonl(path), 20_000) if RAW_WORDS[0] <= len(a["text"].split()) <= RAW_WORDS[1]]
+        for article in rng.sample(read, min(len(read), count // max(1, len(paths)))):
+            body = article["text"]
+            blank = {"mentions": [], "quotes": [], "stances": [], "paragraphs": paragraphs(body)}
+            whole = news_document({"title": article.get("title") or "", "body": body, **blank})
+            made.append(Document("raw", tuple(unit.labelled({}) for unit in whole.units)))
+    return made
+
+
+@torch.no_grad()
+def read_by(teacher: Tagger, found: Sequence[Window], padding: int) -> list[Read]:
+    """Every window with the teacher's vectors of its words."""
+    made: list[Read] = []
+    context = autocast()
+    teacher.eval()
+    with tqdm(total=len(found), desc="teacher", unit=" windows", mininterval=10) as bar:
+        for group in batches([each for each in found if each.words], WIDEST_BATCH, None):
+            batch = to_device(collate(group, (), padding))
+            with context:
+                vectors = teacher.word_features(batch)
+            for window, part in zip(group, torch.split(vectors, list(batch.sizes)), strict=True):
+                made.append(Read(window, part.cpu().numpy().astype(np.float16)))
+            bar.update(len(group))
+    return made
+
+
+def loss_of(student: Tagger, teacher: Tagger, group: Sequence[Read], ids: Tensor, padding: int) -> Tensor:
+    """The mean over the words of a batch; `ids` are its pieces, some of them masked."""
+    batch = to_device(collate([each.window for each in group], list(student.layers), padding))
+    batch = batch.with_ids(ids.to(device()))
+    aim = torch.from_numpy(np.concatenate([each.vectors for each in group])).float().to(device())
+    vectors = student.word_features(batch)
+    loss = VECTORS * nn.functional.mse_loss(vectors, aim) / aim.var()
+    features = student.dropout(vectors)
+    for name, head in student.heads.items():
+        weight = WEIGHTS.get(name, 1.0)
+        logits = head(features)
+        wanted = teacher.heads[name](aim).softmax(dim=-1)
+        loss = loss + weight * nn.functional.cross_entropy(logits, wanted)
+        labels = batch.labels[name]
+        if bool((labels >= 0).any()):
+            summed = nn.functional.cross_entropy(logits, labels, ignore_index=-100, reduction="sum")
+            loss = loss + GOLD * weight * summed / sum(batch.sizes)
+    return loss
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("teacher", type=Path, help="directory written by training.finetune_ner")
+    parser.add_argument("data", type=Path, help="folder of the corpora")
+    parser.add_argument("out", type=Path, help="directory to write")
+    parser.add_argument("--layers", type=int, default=3, help="layers (default: %(default)s)")
+    parser.add_argument("--inner", type=int, default=1024, help="width of the feed-forward part (default: %(default)s)")
+    parser.add_argument("--rank", type=int, default=192, help="width of the embedding table (default: %(default)s)")
+    parser.add_argument("--raw", type=int, default=2400, help="raw articles to read (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=6, help="passes over all texts (default: %(default)s)")
+    parser.add_argument("--tokens", type=int, default=1300, help="pieces a batch (default: %(default)s)")
+    parser.add_argument("--lr", type=float, default=6e-4, help="encoder's peak learning rate (default: %(default)s)")
+    parser.add_argument("--head-lr", type=float, default=1e-3, help="heads' peak learning rate (default: %(default)s)")
+    parser.add_argument("--mask", type=float, default=0.05, help="share of pieces masked (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    torch.manual_seed(arguments.seed)
+    data: Path = arguments.data
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    tokenizer = Tokenizer.from_file(str(arguments.teacher / "tokenizer.json"))
+    padding, mask_id = tokenizer.token_to_id("<pad>"), tokenizer.token_to_id("<mask>")
+
+    teacher = load_tagger(arguments.teacher).to(device())
+    corpora = training_corpora(data, teacher.layers)
+    panx = random.Random(arguments.seed).sample(corpora["panx"], len(corpora["panx"]) // 3)
+    documents = [each for name, found in corpora.items() if name != "panx" for each in found] + panx
+    raw = [path for name in RAW if (path := data / "raw" / f"{name}.jsonl.zst").exists()]
+    documents += raw_documents(raw, arguments.raw, arguments.seed)
+    train = read_by(teacher, [w for each in documents for w in windows(tokenizer, each, max_tokens=256)], padding)
+    dev = dev_windows(data, teacher.layers, tokenizer)
+    dev = {layer: found for layer, found in dev.items() if layer in teacher.layers}
+
+    shape = {"layers": arguments.layers, "inner": arguments.inner, "rank": arguments.rank}
+    student = Tagger(student_of(teacher.encoder, **shape), teacher.layers).to(device()).train()
+    student.heads.load_state_dict(teacher.heads.state_dict())
+    average = copy.deepcopy(student)
+    optimisation = Optimisation(student, average, lr=arguments.lr, head_lr=arguments.head_lr)
+    context = autocast()
+    checkpoint = arguments.out / "checkpoint.pt"
+    done, steps = optimisation.resume(checkpoint)
+    for number in range(done, arguments.rounds):
+        generator = torch.Generator().manual_seed(arguments.seed * 1000 + number)
+        groups = list(batches(train, arguments.tokens, np.random.default_rng([arguments.seed, number])))
+        steps = steps or len(groups) * arguments.rounds
+        recent: list[float] = []
+        for group in tqdm(groups, desc=f"round {number + 1}/{arguments.rounds}", unit=" batches", mininterval=10):
+            ids = collate([each.window for each in group], (), padding).ids
+            with context:
+                loss = loss_of(student, teacher, group, corrupt(ids, mask_id, arguments.mask, generator), padding)
+            recent.append(optimisation.apply(loss, steps))
+        row: dict[str, float] = {"round": number + 1, "loss": round(float(np.mean(recent)), 4)}
+        for which, candidate in (("last", student), ("average", average)):
+            for layer, found in dev.items():
+                with context:
+                    row[f"{which}/{layer}"] = round(score(candidate, found, layer, padding).score().f1, 2)
+        with (arguments.out / "log.jsonl").open("a") as log:
+            log.write(json.dumps(row) + "\n")
+        tqdm.write(json.dumps(row))
+        optimisation.save(checkpoint, number + 1, steps)
+        chosen = average if row["average/news"] >= row["last/news"] else student
+        chosen.encoder.save_pretrained(arguments.out)
+        save_heads(chosen.heads, teacher.layers, arguments.out)
+    (arguments.out / "tokenizer.json").write_bytes((arguments.teacher / "tokenizer.json").read_bytes())
+
+
+if __name__ == "__main__":
+    main()
