@@ -45,7 +45,7 @@ test-training: train-setup ## train on a tiny corpus, end to end (installs torch
 	$(BIN)/python -m pytest -m training
 
 train: train-setup ## train the bundles from base weights: DATA=folder of the corpora
-	$(BIN)/python -m training.run --data "$(DATA)"
+	$(BIN)/python -m training.run --data $(or $(DATA),$(error make train DATA=folder of the corpora))
 
 $(VENV)/.benchmarks: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[benchmarks]'

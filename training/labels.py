@@ -14,7 +14,7 @@ from rasad.evaluation.corpora import read_jsonl
 
 LABELS = Path(__file__).parent / "labels" / "articles.jsonl"
 CLAIMS = LABELS.with_name("claims.jsonl")
-"""Further articles with claims alone."""
+"""Further articles, with stances and claims alone."""
 
 _LINE = re.compile(r"[^\n]*\S[^\n]*")
 
