@@ -122,6 +122,20 @@ def test_a_cutover_that_dies_once_the_group_is_set_remembers_where_it_stood(
     assert standing(connection, group, topics.raw) == {0: 5}
 
 
+def test_a_cutover_whose_group_cannot_be_set_leaves_nothing_behind(
+    connection: Connection, ordered_topics: TopicSettings, group: str
+) -> None:
+    topics = ordered_topics
+    produce(connection, topics.raw, map(article, range(3)))
+    replayed(connection, topics, "new")
+    stand(connection, group, topics.raw, {0: 1})
+    planned = prepare(connection, topics, "new", group)
+    with pytest.raises(DriverError, match="does not set the offsets"):
+        cut_over(connection, topics, replace(planned, moves=(Move(99, None, 1),)))
+    assert aliases(connection, topics.aliases) == {}
+    assert standing(connection, group, topics.raw) == {0: 1}
+
+
 def test_an_unknown_replay_is_told_with_the_known_ones(connection: Connection, topics: TopicSettings) -> None:
     with pytest.raises(DriverError, match="no replay old: start one with"):
         prepare(connection, topics, "old", "rasad")

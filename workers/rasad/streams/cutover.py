@@ -121,8 +121,9 @@ def cut_over(
     2. Set the group to the boundary; the cluster refuses while it has members.
     3. Write the aliases, all in one transaction.
 
-    Where it dies in between, the workers read on from the boundary into the live topics, with the same ids; do it
-    again, or revert. Raises DriverError where the group has members, BrokerUnavailable where the cluster does not
+    Where it dies behind the second step, the workers read on from the boundary into the live topics, with the same
+    ids; before that, from where they stood. Do it again, or revert. Where the group cannot be set, what the first step
+    wrote is taken back. Raises DriverError where the group has members, BrokerUnavailable where the cluster does not
     answer.
     """
     if planned.done:
@@ -134,7 +135,11 @@ def cut_over(
     pending = [replace(each, topic=each.name) for each in planned.aliases if each.name not in held]
     if pending:
         _write(connection, [each.publication(topics) for each in pending], patience_s)
-    _set(connection, planned.group, planned.job.topic, planned.moves)
+    try:
+        _set(connection, planned.group, planned.job.topic, planned.moves)
+    except DriverError:
+        _write(connection, [removal(each.name, topics) for each in pending], patience_s)
+        raise
     _write(connection, [each.publication(topics) for each in planned.aliases], patience_s)
 
 
