@@ -289,6 +289,9 @@ class _Session:
         try:
             async with asyncio.timeout(_STOP_WITHIN_S):
                 await app.stop()
+            if self._enriching is not None and not commit:
+                # Whoever started the worker tells why it failed, so the process should live that long.
+                await asyncio.wait([asyncio.wrap_future(self._enriching)], timeout=self._settings.worker.grace_s)
             left_behind = self._enriching is not None and self._enriching.running()
         except TimeoutError:
             log.warning("Faust did not stop in time; leaving it behind")
