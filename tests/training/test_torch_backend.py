@@ -200,13 +200,6 @@ def test_the_processor_says_whether_bf16_is_faster(flags: str, expected: bool) -
     assert has_bf16(f"{other}flags\t\t: fpu vme {flags}\nbogomips\t: 5200\n{other}") is expected
 
 
-def test_equal_processors_choose_one_precision(made: dict[Task, Made]) -> None:
-    from rasad.inference.torch_backend import TorchBackend
-
-    names = {TorchBackend(made["ner"].bundle, threads=1, device="cpu").name for _ in range(5)}
-    assert len(names) == 1
-
-
 def test_a_bundle_without_weights_is_a_clear_error(made: dict[Task, Made], tmp_path: Path) -> None:
     from rasad.inference.torch_backend import TorchBackend
 

@@ -133,6 +133,10 @@ def _heads(bundle: Bundle, device: torch.device) -> _Heads:
     pairs = "projection.weight" in weights
     layers: dict[str, tuple[Tensor, Tensor]] = {}
     for name, head in bundle.manifest.heads.items():
+        if head.kind == "relation":
+            raise BundleError(
+                f"{bundle.directory}: torch runs no heads of kind relation, as {name!r} is; set models.backend to onnx"
+            )
         if (head.kind == "sequence") != pairs:
             raise BundleError(f"{bundle.directory}: {HEAD_WEIGHTS} has no layers for head {name!r} of kind {head.kind}")
         layer = _layer(bundle, weights, f"heads.{name}" if pairs else name)
