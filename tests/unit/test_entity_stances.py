@@ -138,6 +138,12 @@ def test_a_name_inside_a_phrase_is_not_what_the_phrase_is() -> None:
     assert stance.target.entity_id is None
 
 
+def test_what_belongs_to_a_person_is_not_the_person() -> None:
+    text = "انتقد الحزب سياسات هدى سالم بشدة."
+    (stance,) = read(text, (HUDA,), Marked("الحزب", "سياسات هدى سالم", "oppose", "انتقد"))
+    assert (stance.target.text, stance.target.entity_id) == ("سياسات هدى سالم", None)
+
+
 def test_nobody_stands_towards_himself() -> None:
     assert not read(REFUSED, (MINISTRY,), Marked("وزارة", "الصحة", "oppose", "رفضت"))
 

@@ -1,8 +1,8 @@
 """Who stands where towards whom, as the text states it: support or opposition, with the words that show it.
 
 A bundle's relation head scores every pair of words of a paragraph as holder and target (`rasad.enrich.relations`).
-What is likely enough is stated: names are taken whole, and a phrase is the entity that fills it or, a person's name,
-ends it.
+What is likely enough is stated: names are taken whole, and a phrase is the entity whose name fills it; a holder's also
+where a person's name ends it, as behind a title.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final, Literal
 import numpy as np
 
 from rasad.enrich.entities import ROUNDED
-from rasad.enrich.quotes import NamedSpan
+from rasad.enrich.quotes import PROCLITIC, NamedSpan
 from rasad.enrich.reading import FieldScores, FieldText
 from rasad.enrich.relations import Rectangle, Scores, products, rectangles, runs, shown
 from rasad.enrich.span_index import SpanIndex
@@ -31,9 +31,6 @@ LEAST_LIKELY: Final = 0.5
 
 MOST_EVIDENCE: Final = 8
 """Words of evidence at most."""
-
-_PROCLITIC: Final = 1
-"""Characters by which a phrase may begin before the core of the name that fills it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +80,8 @@ def _stance(
     entities: Sequence[Entity],
 ) -> Stance | None:
     """What a rectangle over the words from `first` on states; None where a side has no words or both are the same."""
-    holder = _party(text, names, entities, first + found.holder[0], first + found.holder[1])
-    target = _party(text, names, entities, first + found.target[0], first + found.target[1])
+    holder = _party(text, names, entities, first + found.holder[0], first + found.holder[1], titled=True)
+    target = _party(text, names, entities, first + found.target[0], first + found.target[1], titled=False)
     same = holder and target and (holder.text == target.text or holder.entity_id == target.entity_id is not None)
     if holder is None or target is None or same:
         return None
@@ -117,9 +114,12 @@ def _evidence(found: Rectangle, evident: Scores) -> tuple[int, int]:
 
 
 def _party(
-    text: FieldText, names: SpanIndex[NamedSpan], entities: Sequence[Entity], first: int, end: int
+    text: FieldText, names: SpanIndex[NamedSpan], entities: Sequence[Entity], first: int, end: int, *, titled: bool
 ) -> _Party | None:
-    """What words `[first, end)` of a field call somebody, marks around them left off and names in them whole."""
+    """What words `[first, end)` of a field call somebody, marks around them left off and names in them whole.
+
+    `titled`: they may be a title and whom it belongs to.
+    """
     arrived, normalised = text.tokenized.text, text.tokenized.normalised.text
     words = text.tokenized.words
     while end > first and not normalised[words[end - 1, 0]].isalnum():
@@ -134,8 +134,8 @@ def _party(
         start, stop = min(start, within[0].start), max(stop, within[-1].end)
     called = strip_proclitics(arrived[start:stop], seen=frozenset()).canonical
     for each in within:
-        fills = each.name.core_start <= start + _PROCLITIC and stop <= each.end
-        if fills or (each.name.type == "PER" and each.end == stop):
+        fills = each.name.core_start <= start + PROCLITIC and stop <= each.end
+        if fills or (titled and each.name.type == "PER" and each.end == stop):
             entity = entities[each.entity]
             return _Party(called, entity.entity_id)
     return _Party(called, None) if called else None

@@ -103,7 +103,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FieldScores:
-    """Label scores of a field's words by head, each `[words, labels]`."""
+    """Label scores of a field's words by head, each `[words, labels]`; of a relation head `[words, values]`."""
 
     text: FieldText
     scores: Mapping[str, Scores]
@@ -137,7 +137,7 @@ def paragraphs(tokenized: TokenizedText) -> npt.NDArray[np.int64]:
 def score_words(
     engine: Engine, read: Sequence[Document], heads: Sequence[str]
 ) -> list[tuple[FieldScores, FieldScores]]:
-    """Run every window of every document once; scores of title and body for the token heads named."""
+    """Run every window of every document once; scores of title and body for the token and relation heads named."""
     template = engine.tokenizer.template
     rows = [np.concatenate((each.title.tokenized.ids, each.body.tokenized.ids)) for each in read]
     owners = [index for index, each in enumerate(read) for _ in each.windows]
