@@ -23,7 +23,6 @@ from benchmarks.weights import Weights
 from rasad.enrich.ner import Name, names
 from rasad.enrich.reading import documents, score_words
 from rasad.inference.backend import Logits, available_cores
-from rasad.inference.bundle import bundled_directory, load_bundle
 from rasad.inference.engine import TOKEN_BUDGET, Engine
 from rasad.inference.packing import pack
 
@@ -31,8 +30,6 @@ Text = tuple[str, str]
 """Title and body."""
 
 RASAD: Final = "Rasad, ONNX int8"
-PIPELINE: Final = "pipeline, batch 1"
-FAST: Final = "Rasad, the fast bundle"
 
 
 class TorchBackend:
@@ -106,11 +103,6 @@ def ways(subject: Weights, texts: Sequence[Text], dtypes: Sequence[torch.dtype])
     return found
 
 
-def fast_way(texts: Sequence[Text]) -> dict[str, Way]:
-    """The smaller bundle, which other weights are beside."""
-    return {FAST: bucketed(Engine.open(load_bundle("fast", task="ner")), texts)}
-
-
 def agreement(subject: Weights, texts: Sequence[Text]) -> float:
     """The share of words that the bundle and the model in fp32 give the same label."""
     head, _ = subject.bundle.head()
@@ -177,17 +169,12 @@ def main(
             (lambda folder: weights.random_ner(weights.SIX_LAYERS, folder), count),
             (lambda folder: weights.random_ner(weights.BERT_BASE, folder), count // 2),
         ]
-        fastest = 0.0
         for make, given in made[:2] if quick else made:
             err.print("making the two forms of the weights ...", style="dim")
             subject = make(Path(scratch))
             found = ways(subject, texts[:given], dtypes)
-            if subject.bundle.directory == bundled_directory("ner") and bundled_directory("ner-fast").is_dir():
-                found |= fast_way(texts[:given])
             timings = interleaved({name: way.run for name, way in found.items()}, rounds, name=subject.name)
             add_rows(report, subject, found, timings, given)
-            if FAST in found:
-                fastest = timings.times_as_fast(FAST, PIPELINE) * found[FAST].tokens / found[PIPELINE].tokens
             same = agreement(subject, texts[:given])
             report.notes.append(
                 f"{subject.name}: {subject.origin}; int8 and fp32 label {100 * same:.1f} % of words alike."
@@ -197,10 +184,6 @@ def main(
         "`tokens read`: of all tokens of the articles; a pipeline cuts each at 512.",
         "`padding`: share of the positions computed. `spread`: slowest less fastest round, of the median.",
     ]
-    if fastest:
-        report.notes.append(
-            f"{FAST} (`--ner fast`) has its own weights: {times(fastest)} as fast as {PIPELINE} with the default ones."
-        )
     if not quick:
         report.notes.append("BERT-base was given the first half of the articles.")
     if torch.bfloat16 not in dtypes:

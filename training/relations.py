@@ -254,7 +254,7 @@ def judged(model: Relations, found: Sequence[Part], articles: Sequence[dict[str,
                 for each in rectangles(torch.sigmoid(values).cpu().numpy(), least=0.02):
                     holder, target = ((first + a, first + b) for a, b in (each.holder, each.target))
                     said = (_said(holder, words), _said(target, words))
-                    row = (each.prob, int(part.paragraphs[start]), SIDES[each.side], *said)
+                    row = (min(each.prob, 1 - 1e-6), int(part.paragraphs[start]), SIDES[each.side], *said)
                     candidates.setdefault(part.article, []).append(row)
     model.train()
     made: list[Judged] = []

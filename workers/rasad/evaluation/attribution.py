@@ -151,12 +151,6 @@ def entity_stance_result(articles: Sequence[Mapping[str, Any]], events: Sequence
     return stance_result(articles, [[each for each in event.stances if each.kind == "entity"] for event in events])
 
 
-def is_labelled(article: Mapping[str, Any], stance: Stance) -> bool:
-    """Whether a record of the news corpus has a stance of this label in its paragraph, holder and target alike."""
-    found = _found(article, stance)
-    return any(_labelled(article, each).agrees(found) for each in article["stances"])
-
-
 def stance_result(articles: Sequence[Mapping[str, Any]], stances: Sequence[Sequence[Stance]]) -> EntityStanceResult:
     """Score stances of kind "entity", those of each article, against the records of the news corpus."""
     gold = [[_labelled(article, each) for each in article["stances"]] for article in articles]

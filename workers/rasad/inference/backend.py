@@ -51,6 +51,8 @@ class Backend(Protocol):
     ) -> Mapping[str, Logits]:
         """Logits by head name: `[batch, length, labels]` of a token head, `[batch, labels]` of a sequence head.
 
+        A relation head gives `[batch, length, values]` (rasad.enrich.relations).
+
         `input_ids` and `attention_mask` are `[batch, length]`; the mask is 1 on tokens, 0 on padding.
         """
         ...

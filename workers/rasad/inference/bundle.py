@@ -122,8 +122,9 @@ def bundled_directory(name: str) -> Path:
 def load_bundle(path_or_hub_id: str | Path | None, *, task: Task | None) -> Bundle:
     """The bundle at a directory, checked: manifest, hashes, labels, operator set.
 
-    None or "default" is the one shipped for the task; another bare word names a shipped variant ("fast" for
-    `ner-fast`). With `task` None the bundle at a directory may be for any task. Raises BundleError.
+    None or "default" is the one shipped for the task; another bare word names a variant that ships beside it ("fast"
+    for `ner-fast`, of which there is none yet). With `task` None the bundle at a directory may be for any task. Raises
+    BundleError.
     """
     directory = _directory(path_or_hub_id, task or "ner")
     manifest_bytes = _manifest_bytes(directory)

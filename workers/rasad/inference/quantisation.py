@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _Attribute = int | float | list[int]
 
 SMALLEST_TABLE: Final = 1 << 19
-"""Bytes of the smallest embedding table that is worth shrinking."""
+"""Bytes of the smallest table or dense matrix that is worth shrinking."""
 
 SMALLEST_WIDTH: Final = 64
 """Matrices with fewer columns are output layers: they are small, they decide, and they stay in fp32."""
