@@ -20,7 +20,7 @@ from rasad.settings import TopicSettings
 from rasad.streams.aliases import aliases, resolve, resolved
 from rasad.streams.claims import add, claim_of
 from rasad.streams.connection import Connection
-from rasad.streams.cutover import Behind, Move, cut_over, prepare, revert, rewind, rewinding
+from rasad.streams.cutover import Behind, Cutover, Move, cut_over, prepare, revert, rewind, rewinding
 from rasad.streams.driver import DriverError
 from rasad.streams.replay_plan import Instant
 from rasad.streams.tailing import lag
@@ -44,6 +44,14 @@ def stand(connection: Connection, group: str, topic: str, offsets: dict[int, int
 
 def standing(connection: Connection, group: str, topic: str) -> dict[int, int | None]:
     return {each.partition: each.committed for each in lag(connection, group, topic)}
+
+
+def planned_behind(connection: Connection, topics: TopicSettings, group: str, *, stood: int, articles: int) -> Cutover:
+    """The cutover to a finished replay of all articles, of which the group has read the first `stood`."""
+    produce(connection, topics.raw, map(article, range(articles)))
+    replayed(connection, topics, "new")
+    stand(connection, group, topics.raw, {0: stood})
+    return prepare(connection, topics, "new", group)
 
 
 @contextmanager
@@ -102,10 +110,7 @@ def test_a_cutover_that_dies_once_the_group_is_set_remembers_where_it_stood(
     connection: Connection, ordered_topics: TopicSettings, group: str
 ) -> None:
     topics = ordered_topics
-    produce(connection, topics.raw, map(article, range(12)))
-    replayed(connection, topics, "new")
-    stand(connection, group, topics.raw, {0: 5})
-    planned = prepare(connection, topics, "new", group)
+    planned = planned_behind(connection, topics, group, stood=5, articles=12)
     # The cluster takes no alias as long as these.
     limit_message_bytes(connection, topics.aliases, 2_000)
     long = tuple(replace(each, topic="x" * 3_000) for each in planned.aliases)
@@ -126,10 +131,7 @@ def test_a_cutover_whose_group_cannot_be_set_leaves_nothing_behind(
     connection: Connection, ordered_topics: TopicSettings, group: str
 ) -> None:
     topics = ordered_topics
-    produce(connection, topics.raw, map(article, range(3)))
-    replayed(connection, topics, "new")
-    stand(connection, group, topics.raw, {0: 1})
-    planned = prepare(connection, topics, "new", group)
+    planned = planned_behind(connection, topics, group, stood=1, articles=3)
     with pytest.raises(DriverError, match="does not set the offsets"):
         cut_over(connection, topics, replace(planned, moves=(Move(99, None, 1),)))
     assert aliases(connection, topics.aliases) == {}

@@ -68,6 +68,19 @@ PrefixOption = Annotated[
 YesOption = Annotated[bool, typer.Option("--yes", help="Do it; without this, only say what would be done.")]
 
 
+def _settings(
+    config: Path | None, bootstrap_servers: str | None, ner: str | None, stance: str | None, backend: str | None
+) -> Loaded:
+    """The settings of what enriches, with those of its options that were given over them."""
+    return settings_of(
+        config,
+        kafka__bootstrap_servers=bootstrap_servers,
+        models__ner=ner,
+        models__stance=stance,
+        models__backend=backend,
+    )
+
+
 @app.command("plan")
 def plan(
     from_: FromOption = None,
@@ -90,13 +103,7 @@ def plan(
 
     Example: `rasad replay plan --from 7d --contains "مجلس الأمن"`
     """
-    loaded = settings_of(
-        config,
-        kafka__bootstrap_servers=bootstrap_servers,
-        models__ner=ner,
-        models__stance=stance,
-        models__backend=backend,
-    )
+    loaded = _settings(config, bootstrap_servers, ner, stance, backend)
     connection = connection_of(loaded)
     with clear_errors():
         from rasad.streams.connection import wait_for_broker
@@ -166,13 +173,7 @@ def run(
 
     Example: `rasad replay run new-model --from 7d --throttle 5`
     """
-    loaded = settings_of(
-        config,
-        kafka__bootstrap_servers=bootstrap_servers,
-        models__ner=ner,
-        models__stance=stance,
-        models__backend=backend,
-    )
+    loaded = _settings(config, bootstrap_servers, ner, stance, backend)
     connection = connection_of(loaded)
     with clear_errors():
         from rasad.enrich.claims import ClaimIndex, no_claims

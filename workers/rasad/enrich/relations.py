@@ -62,9 +62,7 @@ def runs(starts: npt.NDArray[np.bool_], openings: npt.NDArray[np.bool_]) -> Iter
 
     `starts` and `openings`, both `[words]`, say which words open a paragraph and which a sentence.
     """
-    edges = [*np.flatnonzero(starts).tolist(), len(starts)]
-    if edges[0] != 0:
-        edges = [0, *edges]
+    edges = sorted({0, *np.flatnonzero(starts).tolist(), len(starts)})
     for first, last in itertools.pairwise(edges):
         at = first
         while at < last:
