@@ -151,6 +151,27 @@ def test_the_name_right_behind_the_verb_speaks_before_a_labelled_one() -> None:
     assert quote.speaker == "سامي الخطيب"
 
 
+@pytest.mark.parametrize("outlet", ['وكالة "رويترز"', "صحيفة «رويترز»", "وكالة الأنباء رويترز", "قناة رويترز"])
+def test_the_outlet_behind_the_verb_speaks(outlet: str) -> None:
+    text = f"التقى الخطيب الوفد.\nتوقفت المحادثات يوم الأحد، حسب ما نقلته {outlet} عن مصادرها."
+    (quote,) = read(
+        text,
+        [("indirect", "توقفت المحادثات يوم الأحد"), ("cue", "حسب ما نقلته")],
+        [("الخطيب", "PER"), ("رويترز", "ORG")],
+    )
+    assert quote.speaker == "رويترز"
+
+
+def test_an_outlet_that_is_told_does_not_speak() -> None:
+    text = "وصل سامي الخطيب، وقال لوكالة رويترز إن الخطة جاهزة."
+    (quote,) = read(
+        text,
+        [("cue", "وقال"), ("indirect", "إن الخطة جاهزة")],
+        [("سامي الخطيب", "PER"), ("رويترز", "ORG")],
+    )
+    assert quote.speaker == "سامي الخطيب"
+
+
 def test_contents_in_pieces_are_one_statement_and_strays_are_none() -> None:
     text = "وقال سامي الخطيب إن الخطة، كما يبدو، جاهزة تماما. وعاد مساء"
     (quote,) = read(

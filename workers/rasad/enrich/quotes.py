@@ -51,6 +51,11 @@ _SENTENCE_END: Final = re.compile(rf"(?<!\b\w)[.!?؟]|[{_LINE_BREAK}]")
 """A full stop or line break; the mark of an initial (`د.`) is none."""
 
 _DEFINITE: Final = re.compile(rf"[^\S{_LINE_BREAK}]+(ال\w{{2,}})")
+_OUTLET_NOUN: Final = "(?:وكالة|صحيفة|جريدة|مجلة|قناة|شبكة|موقع|إذاعة|تلفزيون)(?: ال[أا]نباء)?"
+_OUTLET: Final = re.compile(rf"[^\S{_LINE_BREAK}]+{_OUTLET_NOUN}(?=[^\S{_LINE_BREAK}])")
+"""The noun of a news outlet before its name, which is no part of it: `ذكرت صحيفة "الغارديان"`."""
+_TOLD_OUTLET: Final = re.compile(rf"\bل{_OUTLET_NOUN}[\s\"“«]+$")
+
 _EDGES: Final = " \t\r\n\"'“”„«»‘’:،,"
 
 
@@ -196,18 +201,24 @@ class _Scene:
 
     def _subject(self, content: Part, cue: Part | None) -> Speaker | None:
         """The name that stands right behind the cue, where an Arabic verb has its subject."""
-        behind = [] if cue is None else self._behind(content, cue, _ADJACENT)
+        if cue is None:
+            return None
+        outlet = _OUTLET.match(self._text, cue.end)
+        behind = self._behind(content, outlet.end() if outlet else cue.end, _ADJACENT)
         return self._entity(behind[0].entity) if behind else None
 
-    def _behind(self, content: Part, cue: Part, reach: int) -> list[NamedSpan]:
-        """The names within reach behind the cue, in its sentence, that can be its subject.
+    def _behind(self, content: Part, start: int, reach: int) -> list[NamedSpan]:
+        """The names within reach from `start`, behind a cue, in its sentence, that can be its subject.
 
-        No words of the content, and none with a preposition: `وقال لرويترز` tells who was told.
+        No words of the content, and none with a preposition: `وقال لرويترز` and `لوكالة رويترز` tell who was told.
         """
-        stop = _SENTENCE_END.search(self._text, cue.end, cue.end + reach)
-        near = self._names.touching(cue.end, stop.start() if stop else cue.end + reach)
+        stop = _SENTENCE_END.search(self._text, start, start + reach)
+        near = self._names.touching(start, stop.start() if stop else start + reach)
+        bare = (each for each in near if start <= each.start == each.name.core_start)
         return [
-            each for each in near if cue.end <= each.start == each.name.core_start and not _holds(content, each.start)
+            each
+            for each in bare
+            if not _holds(content, each.start) and not _TOLD_OUTLET.search(self._text, start, each.start)
         ]
 
     def _labelled(self, content: Part, cue: Part | None) -> Speaker | None:
@@ -266,7 +277,7 @@ class _Scene:
             and not _holds(content, each.start)
             and (each.end + _NAME_REACH >= cue.start or each.name.type == "PER")
         ]
-        near = [*self._behind(content, cue, _NAME_REACH), *before]
+        near = [*self._behind(content, cue.end, _NAME_REACH), *before]
         return next((self._entity(each.entity) for each in near if each.name.type in _SPEAKING), None)
 
 
