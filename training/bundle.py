@@ -55,6 +55,7 @@ def manifest(
     max_tokens: int,
     temperatures: dict[str, float],
     thresholds: dict[str, float],
+    headline_weights: dict[str, float],
     metrics: dict[str, Any],
     name: str = "",
     relations: dict[str, list[str]],
@@ -77,6 +78,7 @@ def manifest(
         "pooling": "word-mean",
         "batch_invariant": True,
         "thresholds": thresholds,
+        "headline_weights": headline_weights,
         "licence": WEIGHTS_LICENCE,
         "base_model": BASE,
         "training_data": [*RAW, *TRAINING_DATA[task]],
@@ -92,7 +94,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="bundle directory to write")
     parser.add_argument("--max-tokens", type=int, default=None, help="pieces a sequence (default: 256 ner, 192 stance)")
     parser.add_argument("--name", default="", help="name of the bundle (default: rasad- and the task)")
-    parser.add_argument("--calibration", type=Path, help="JSON with temperatures and thresholds")
+    parser.add_argument("--calibration", type=Path, help="JSON written by training.calibrate")
     arguments = parser.parse_args()
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
@@ -129,6 +131,7 @@ def main() -> None:
         max_tokens=arguments.max_tokens or (256 if arguments.task == "ner" else 192),
         temperatures=calibration.get("temperatures", {}),
         thresholds=calibration.get("thresholds", {}),
+        headline_weights=calibration.get("headline_weights", {}),
         metrics=calibration.get("metrics", {}),
         name=arguments.name,
         relations={"stances": json.loads(related.read_text())["sides"]} if related.exists() else {},

@@ -2,6 +2,7 @@
 
 A head's temperature minimises the negative log-likelihood of its dev labels (Guo et al., "On Calibration of Modern
 Neural Networks", 2017). Entity stances are stated from the least probability at which PRECISION in a hundred are right.
+`agree` has the least weight with which at most BLAMED in a hundred raw headlines do not agree with their own articles.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import numpy.typing as npt
 from rasad.enrich.enricher import Enricher
 from rasad.enrich.entity_stances import STANCES_HEAD
 from rasad.enrich.reading import documents, score_words
-from rasad.enrich.stance import StanceModel
+from rasad.enrich.stance import Pair, StanceModel
 from rasad.evaluation.attribution import stance_result
 from rasad.evaluation.corpora import read_jsonl
 from rasad.evaluation.stance import news_claims, stance_records
@@ -33,6 +34,11 @@ from training.tagging import news_document
 Logits = npt.NDArray[np.float32]
 PROBABILITIES = np.round(np.arange(0.2, 0.96, 0.01), 2)
 PRECISION = 60.0
+BLAMED = 2.0
+HEADLINES = 500
+HEADLINES_OF = Path("raw/ant_multisource.jsonl.zst")
+"""Raw headlines that are held against their own articles."""
+WEIGHTS = np.round(np.arange(1.0, 10.01, 0.25), 2)
 GRID = np.round(np.arange(0.5, 4.01, 0.05), 2)
 
 
@@ -88,6 +94,28 @@ def stance_temperatures(engine: Engine, data: Path) -> dict[str, float]:
     return found
 
 
+def calibrated(engine: Engine, temperatures: Mapping[str, float]) -> Engine:
+    """The same engine with other temperatures."""
+    manifest = engine.bundle.manifest
+    heads = {n: replace(head, temperature=temperatures.get(n, head.temperature)) for n, head in manifest.heads.items()}
+    return Engine(replace(engine.bundle, manifest=replace(manifest, heads=heads)), engine.backend)
+
+
+def agreement_weight(engine: Engine, raw: Iterable[Mapping[str, Any]]) -> float:
+    """The least of WEIGHTS with which few enough of some raw headlines do not agree with their own articles."""
+    long_enough = [a for a in raw if len(a["title"].split()) >= 4 and len(a["text"].split()) >= 60]
+    chosen = random.Random(0).sample(long_enough, min(HEADLINES, len(long_enough)))
+    model = StanceModel(engine, engine.bundle.manifest.headline_head)
+    results = model.classify([Pair(claim=a["title"], body=a["text"]) for a in chosen])
+    # How many times likelier the likeliest other label is than `agree`.
+    odds = [
+        max(prob for label, prob in result.probs.items() if label != "agree") / max(result.probs["agree"], 1e-4)
+        for result in results
+    ]
+    fitting = (float(weight) for weight in WEIGHTS if 100 * np.mean([each > weight for each in odds]) <= BLAMED)
+    return next(fitting, float(WEIGHTS[-1]))
+
+
 def stance_threshold(engine: Engine, articles: Sequence[dict[str, Any]]) -> float | None:
     """The least of PROBABILITIES from which entity stances are right often enough; None for none."""
     bundle = engine.bundle
@@ -123,6 +151,9 @@ def main() -> None:
         found["thresholds"] = {} if least is None else {"stance": least}
     else:
         found["temperatures"] = stance_temperatures(engine, arguments.data)
+        if (raw := arguments.data / HEADLINES_OF).exists():
+            weight = agreement_weight(calibrated(engine, found["temperatures"]), read_jsonl(raw))
+            found["headline_weights"] = {"agree": weight}
     arguments.out.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found))
 

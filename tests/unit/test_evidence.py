@@ -1,16 +1,24 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rasad.enrich.evidence import ranked, relevance, stem, stems
 from rasad.enrich.reading import documents
-from rasad.enrich.stance import Pair, StanceModel, pair_input
+from rasad.enrich.stance import Pair, StanceModel, headline_model, pair_input
 from rasad.inference.bundle import BundleError
 from rasad.inference.engine import Engine
 from tests.unit.articles import REPORT, long_body
 
+SEEDED = [
+    (title, body)
+    for path in sorted((Path(__file__).parents[2] / "seeds").glob("*.txt"))
+    for title, _, body in [path.read_text().partition("\n")]
+]
 SENTENCES = [
     "افتتح الوزير المدرسة الجديدة في الرباط صباح الأحد.",
     "هطلت أمطار غزيرة على مدن الشمال.",
@@ -109,6 +117,35 @@ def test_results_come_in_order_and_do_not_depend_on_each_other(stance_model: Sta
         assert result.label == max(result.probs, key=lambda label: result.probs[label])
         assert (result.label == "unrelated") <= (result.evidence == ())
     assert stance_model.classify([]) == []
+
+
+def test_weights_shift_probabilities_as_another_prior_would(stance_model: StanceModel) -> None:
+    title, body = REPORT
+    pair = Pair(claim=title, body=body)
+    (plain,) = stance_model.classify([pair])
+    shifted = {"agree": 4.0, "discuss": 0.5}
+    (weighted,) = StanceModel(stance_model.engine, weights=shifted).classify([pair])
+    expected = {label: prob * shifted.get(label, 1) for label, prob in plain.probs.items()}
+    total = sum(expected.values())
+    assert weighted.probs == pytest.approx({label: each / total for label, each in expected.items()}, abs=2e-4)
+
+
+def test_headlines_are_judged_as_the_bundle_says_unless_a_head_was_chosen(stance_model: StanceModel) -> None:
+    title, body = REPORT
+    engine, manifest = stance_model.engine, stance_model.engine.bundle.manifest
+    weighing = replace(engine.bundle, manifest=replace(manifest, headline_head="ans", headline_weights={"other": 1e6}))
+    judge = headline_model(StanceModel(Engine(weighing, engine.backend)))
+    assert [each.label for each in judge.classify([Pair(claim=title, body=body)])] == ["other"]
+    chosen = StanceModel(Engine(weighing, engine.backend), "unifiedfc")
+    assert headline_model(chosen) is chosen
+
+
+def test_headlines_do_not_contradict_their_own_articles(stance_model: StanceModel) -> None:
+    judge = headline_model(stance_model)
+    reports = [Pair(claim=title, body=body) for title, body in (REPORT, *SEEDED)]
+    assert {result.label for result in judge.classify(reports)} == {"agree"}
+    others = [Pair(claim=REPORT[0], body=body) for _, body in SEEDED]
+    assert {result.label for result in judge.classify(others)} <= {"unrelated", "discuss"}
 
 
 def test_a_head_must_exist_and_read_pairs(stance_model: StanceModel, ner_engine: Engine) -> None:

@@ -20,7 +20,7 @@ from rasad.enrich.entity_stances import LEAST_LIKELY, SIDES, STANCES_HEAD, entit
 from rasad.enrich.ner import Name, names
 from rasad.enrich.quotes import Part, named_spans, parts, quotes
 from rasad.enrich.reading import Document, FieldScores, documents, score_words, spans_of
-from rasad.enrich.stance import StanceModel, StanceResult
+from rasad.enrich.stance import StanceModel, StanceResult, headline_model
 from rasad.inference.backend import BUNDLED_GRAPH, BackendKind
 from rasad.inference.bundle import BundleError, load_bundle
 from rasad.inference.engine import TOKEN_BUDGET, Engine
@@ -98,10 +98,7 @@ class Enricher:
         claims: Callable[[], ClaimIndex] = no_claims,
         gate: Gate = Gate(),  # noqa: B008  frozen
     ) -> None:
-        manifest = stance.engine.bundle.manifest
-        headlines = stance
-        if stance.head == manifest.default_head and manifest.headline_head is not None:
-            headlines = StanceModel(stance.engine, manifest.headline_head)
+        headlines = headline_model(stance)
         for model in (stance, headlines):
             foreign = [label for label in model.labels if label not in _CLAIM_LABELS]
             if foreign:

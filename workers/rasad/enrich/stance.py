@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -16,7 +17,7 @@ from rasad.enrich.entities import ROUNDED
 from rasad.enrich.evidence import ranked, relevance_of_counts
 from rasad.enrich.reading import Document, FieldText, documents
 from rasad.inference.bundle import BundleError
-from rasad.inference.decoding import softmax
+from rasad.inference.decoding import Scores, softmax
 from rasad.inference.engine import Engine
 from rasad.inference.tokenization import Ints, SequenceTemplate, TokenizedText
 from rasad.messages import Span
@@ -58,13 +59,19 @@ class PairInput:
 
 
 class StanceModel:
-    """A stance bundle and one of its heads. Raises BundleError for a head that is missing or labels tokens."""
+    """A stance bundle and one of its heads. Raises BundleError for a head that is missing or labels tokens.
 
-    def __init__(self, engine: Engine, head: str | None = None) -> None:
+    `weights` by label are multiplied into its probabilities, which then add up to one again.
+    """
+
+    def __init__(
+        self, engine: Engine, head: str | None = None, *, weights: Mapping[str, float] = MappingProxyType({})
+    ) -> None:
         self.engine = engine
         self.head, self._layer = engine.bundle.head(head)
         if self._layer.kind != "sequence":
             raise BundleError(f"{engine.bundle.directory}: head {self.head!r} labels tokens, not sentence pairs")
+        self._weights = np.array([weights.get(label, 1.0) for label in self._layer.labels])
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -87,14 +94,23 @@ class StanceModel:
         inputs = [pair_input(claim, fields, template, limit) for claim, fields in pairs]
         logits = self.engine.run([each.ids for each in inputs], [self.head], groups=range(len(inputs)))
         return [
-            self._result(softmax(each[self.head], self._layer.temperature).tolist(), pair.evidence)
+            self._result(softmax(each[self.head], self._layer.temperature) * self._weights, pair.evidence)
             for each, pair in zip(logits, inputs, strict=True)
         ]
 
-    def _result(self, probabilities: Sequence[float], evidence: tuple[Span, ...]) -> StanceResult:
+    def _result(self, likely: Scores, evidence: tuple[Span, ...]) -> StanceResult:
+        probabilities = (likely / likely.sum()).tolist()
         probs = {label: round(value, ROUNDED) for label, value in zip(self.labels, probabilities, strict=True)}
         label = self.labels[int(np.argmax(probabilities))]
         return StanceResult(label=label, probs=probs, evidence=() if label == UNRELATED else evidence)
+
+
+def headline_model(model: StanceModel) -> StanceModel:
+    """What judges headlines where `model` judges claims: as its bundle says, or `model` if its head was chosen."""
+    manifest = model.engine.bundle.manifest
+    if model.head != manifest.default_head:
+        return model
+    return StanceModel(model.engine, manifest.headline_head, weights=manifest.headline_weights)
 
 
 def pair_input(
