@@ -28,6 +28,7 @@ from rasad.evaluation.stance import (
     classify,
     majority,
     news_claims,
+    own_and_other_headlines,
     stance_records,
     stance_result,
     without_text,
@@ -134,6 +135,30 @@ def test_sentences_are_scored_on_the_corpus_own_words(ner_engine: Engine) -> Non
     assert len(one.predicted) == len(one.probs)
 
 
+def test_neighbours_are_read_together_and_no_span_leaves_its_sentence(ner_engine: Engine) -> None:
+    first = TaggedSentence(("التقى", "فايز"), ("O", "B-PERS"))
+    second = TaggedSentence(("السراج", "وصل", "إلى", "جنيف", "."), ("B-PERS", "O", "O", "B-LOC", "O"))
+    (one,) = find_in_sentences(ner_engine, [first, second], head="anercorp", together=2)
+    assert one.gold == ((1, 2, "PER"), (2, 3, "PER"), (5, 6, "LOC"))
+    assert {span[:2] for span in one.predicted} >= {(1, 2), (5, 6)}
+    assert all(end <= 2 or start >= 2 for start, end, _ in one.predicted)
+    apart = find_in_sentences(ner_engine, [first, second, first], head="anercorp", together=2)
+    assert [len(each.gold) for each in apart] == [3, 1]
+    assert apart[0] == one
+
+
+def test_headlines_are_paired_with_their_own_and_other_bodies() -> None:
+    articles = [{"title": f"عنوان {number}", "body": f"نص {number}"} for number in range(3)]
+    pairs = [(each.pair.claim, each.pair.body, each.label) for each in own_and_other_headlines(articles)]
+    assert pairs[:3] == [
+        ("عنوان 0", "نص 0", "agree"),
+        ("عنوان 1", "نص 0", "unrelated"),
+        ("عنوان 1", "نص 1", "agree"),
+    ]
+    assert pairs[-1] == ("عنوان 0", "نص 2", "unrelated")
+    assert [each.label for each in own_and_other_headlines(articles[:1])] == ["agree"]
+
+
 def test_stance_scores_by_hand() -> None:
     gold = ["agree"] * 3 + ["disagree"] * 3 + ["other"]
     result = stance_result(gold, ["agree", "agree", "disagree", "disagree", "disagree", "agree", "unrelated"])
@@ -216,9 +241,10 @@ def test_a_report_measures_what_is_there_and_names_what_is_not(data: Path) -> No
     told: list[tuple[str, int, int]] = []
     report = evaluate(data, limit=2, threads=1, progress=lambda *step: told.append(step))
     spans, stances = rows_of(report, SpanRow), rows_of(report, StanceRow)
-    assert {row.corpus for row in spans} == {"news dev", "ANERcorp dev", "ANERcorp test"}
+    alone = {"ANERcorp dev", "ANERcorp test"}
+    assert {row.corpus for row in spans} == {"news dev"} | alone | {f"{each}, 4 sentences a text" for each in alone}
     assert {row.types for row in spans if row.corpus == "news dev"} == {"4 types", "8 types"}
-    assert {row.corpus for row in stances} == {"news dev claims", "ANS dev", "ANS test"}
+    assert {row.corpus for row in stances} == {"news dev claims", "news dev headlines", "ANS dev", "ANS test"}
     assert {"int8", "majority", "claim alone: linear"} < {row.by for row in stances}
     assert any(each.startswith("AQMAR dev: no ") for each in report.left_out)
     assert told[0] == ("news dev, int8", 0, 2)

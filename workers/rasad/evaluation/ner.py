@@ -224,30 +224,45 @@ def _surface(sentence: TaggedSentence, start: int, end: int) -> str:
 
 
 def find_in_sentences(
-    engine: Engine, sentences: Sequence[TaggedSentence], *, head: str, progress: Progress = no_progress
+    engine: Engine,
+    sentences: Sequence[TaggedSentence],
+    *,
+    head: str,
+    together: int = 1,
+    progress: Progress = no_progress,
 ) -> list[Found]:
     """Each sentence read alone, its words joined by spaces, as results on these corpora are published.
 
-    Spans are of the corpus's own words: one is found where a span of the model touches it. Types are the four.
+    With `together`, so many neighbours are lines of one text, as they are in the articles that the corpora cut up; no
+    span leaves its sentence either way, and one `Found` is one text. Spans are of the corpus's own words: one is found
+    where a span of the model touches it. Types are the four.
     """
     found = []
-    for start in range(0, len(sentences), _CHUNK):
-        chunk = sentences[start : start + _CHUNK]
-        read = documents(engine, [("", " ".join(sentence.words)) for sentence in chunk])
+    texts = [sentences[start : start + together] for start in range(0, len(sentences), together)]
+    for start in range(0, len(texts), _CHUNK):
+        chunk = texts[start : start + _CHUNK]
+        read = documents(engine, [("", "\n".join(" ".join(each.words) for each in text)) for text in chunk])
         scored = score_words(engine, read, [head])
-        found += [_in_sentence(engine, each, body, head) for each, (_, body) in zip(chunk, scored, strict=True)]
-        progress(len(chunk))
+        found += [_in_sentences(engine, text, body, head) for text, (_, body) in zip(chunk, scored, strict=True)]
+        progress(sum(map(len, chunk)))
     return found
 
 
-def _in_sentence(engine: Engine, sentence: TaggedSentence, scored: FieldScores, head: str) -> Found:
+def _in_sentences(engine: Engine, sentences: Sequence[TaggedSentence], scored: FieldScores, head: str) -> Found:
     _, layer = engine.bundle.head(head)
-    scores = scored.scores[head]
+    sentence = TaggedSentence(
+        words=tuple(word for each in sentences for word in each.words),
+        labels=tuple(label for each in sentences for label in each.labels),
+    )
     ends = np.cumsum([len(word) + 1 for word in sentence.words]) - 1
     words = _Words(ends - [len(word) for word in sentence.words], ends)
+    # The corpus has cut its sentences already, so no boundary that Rasad would see inside one counts.
+    lengths = [len(each.words) for each in sentences]
+    opening = words.starts[np.cumsum([0, *lengths[:-1]])]
+    number = np.searchsorted(opening, scored.text.word_spans[:, 0], side="right")
+    opens = np.asarray(np.diff(number, prepend=-1) != 0)
     predicted: dict[LabelledSpan, float] = {}
-    # The corpus has cut the sentence already, so no boundary that Rasad would see inside it counts.
-    for span in labelled_spans(scores, layer.labels, np.zeros(len(scores), bool), layer.temperature):
+    for span in labelled_spans(scored.scores[head], layer.labels, opens, layer.temperature):
         kind = entity_type(span.type, layer.labels)
         if kind is not None:
             where = words.covered(*scored.text.input_span(span.start, span.end))

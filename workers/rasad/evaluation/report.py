@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 
 from rasad.enrich.claims import THRESHOLD, Gate
 from rasad.enrich.enricher import Enricher
-from rasad.enrich.stance import StanceModel
+from rasad.enrich.stance import StanceModel, headline_model
 from rasad.evaluation.attribution import EntityStanceResult, QuoteResult, entity_stance_result, quote_result
 from rasad.evaluation.claims import GateResult, gate_results
 from rasad.evaluation.corpora import TaggedSentence, contiguous_blocks, read_conll, read_jsonl
@@ -37,6 +37,7 @@ from rasad.evaluation.stance import (
     classify,
     majority,
     news_claims,
+    own_and_other_headlines,
     stance_records,
     stance_result,
     without_text,
@@ -53,6 +54,9 @@ Progress = Callable[[str, int, int], None]
 
 ANERCORP_DEV: Final[Mapping[str, int]] = {"blocks": 10, "size": 40}
 """The dev set carved out of ANERcorp's train set (see corpora.contiguous_blocks)."""
+
+TOGETHER: Final = 4
+"""Sentences of a CoNLL corpus that are read as one text for the second of its tables."""
 
 _ARTICLES: Final = 8
 
@@ -264,16 +268,15 @@ def _ner_rows(run: _Run, engine: Engine, graph: Graph) -> list[Row]:
             rows += _span_rows("news dev", head, "8 types", graph, ner_result(found, known))
     for corpus, head, sentences, train_sentences in _conll_corpora(run):
         chosen = _head(engine.bundle, head)
-        found = find_in_sentences(
-            engine,
-            sentences[: run.limit],
-            head=chosen,
-            progress=run.counter(f"{corpus}, {graph}", len(sentences[: run.limit])),
-        )
         known = sentence_surfaces(train_sentences)
-        rows += _span_rows(corpus, chosen, "4 types", graph, ner_result(found, known))
-        if head == "aqmar":
-            rows += _span_rows(corpus, chosen, "PER LOC ORG", graph, ner_result(map(_without_misc, found), known))
+        for together in (1, TOGETHER):
+            name = corpus if together == 1 else f"{corpus}, {together} sentences a text"
+            kept = sentences[: run.limit]
+            progress = run.counter(f"{name}, {graph}", len(kept))
+            found = find_in_sentences(engine, kept, head=chosen, together=together, progress=progress)
+            rows += _span_rows(name, chosen, "4 types", graph, ner_result(found, known))
+            if head == "aqmar":
+                rows += _span_rows(name, chosen, "PER LOC ORG", graph, ner_result(map(_without_misc, found), known))
     return rows
 
 
@@ -371,6 +374,7 @@ def _stance_rows(run: _Run, engines: Sequence[tuple[Graph, Engine]]) -> list[Row
         examples = list(news_claims(read_jsonl(news), _seeded(), 1))
         rows += _stance_corpus(run, engines, "news dev claims", "news", examples, learnt)
         watched = list(read_jsonl(news))[: run.limit]
+        rows += _headline_rows(run, engines, watched)
         if len(watched) > 1:
             rows += [ClaimGateRow(corpus="news dev claims", result=each) for each in gate_results(watched)]
     for corpus, head, folder, split in _STANCE_CORPORA:
@@ -382,6 +386,22 @@ def _stance_rows(run: _Run, engines: Sequence[tuple[Graph, Engine]]) -> list[Row
         train = path.with_name("train.jsonl.zst")
         learnt = list(stance_records(train)) if train.is_file() else []
         rows += _stance_corpus(run, engines, corpus, head, list(stance_records(path)), learnt)
+    return rows
+
+
+def _headline_rows(
+    run: _Run, engines: Sequence[tuple[Graph, Engine]], articles: Sequence[Mapping[str, Any]]
+) -> list[Row]:
+    examples = list(own_and_other_headlines(articles))
+    rows: list[Row] = []
+    for graph, engine in engines:
+        model = headline_model(StanceModel(engine))
+        if not {each.label for each in examples} <= set(model.labels):
+            return []
+        counter = run.counter(f"news dev headlines, {graph}", len(examples))
+        found = classify(model, [each.pair for each in examples], progress=counter)
+        result = stance_result([each.label for each in examples], found)
+        rows.append(StanceRow(corpus="news dev headlines", head=model.head, by=graph, left_out=0, result=result))
     return rows
 
 

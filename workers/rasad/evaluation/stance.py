@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rasad.enrich.evidence import stems
-from rasad.enrich.stance import Pair, StanceModel
+from rasad.enrich.stance import UNRELATED, Pair, StanceModel
 from rasad.evaluation.corpora import read_jsonl
 from rasad.evaluation.ner import Progress, no_progress
 
@@ -66,6 +66,14 @@ def news_claims(articles: Iterable[Mapping[str, Any]], rng: random.Random, unrel
         for other in rng.sample(near if len(near) >= unrelated else others, unrelated):
             claim = rng.choice(other["claims"])["text"]
             yield Example(pair=Pair(claim=claim, title=title, body=body), label="unrelated")
+
+
+def own_and_other_headlines(articles: Sequence[Mapping[str, Any]]) -> Iterator[Example]:
+    """Each body under its own headline, and under that of the next article, which is about other things."""
+    for article, other in zip(articles, [*articles[1:], *articles[:1]], strict=True):
+        yield Example(pair=Pair(claim=article["title"], body=article["body"]), label="agree")
+        if other is not article:
+            yield Example(pair=Pair(claim=other["title"], body=article["body"]), label=UNRELATED)
 
 
 def stance_records(path: Path) -> Iterator[Example]:
