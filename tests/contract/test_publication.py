@@ -12,13 +12,16 @@ from rasad.messages import DeadLetter, EnrichedEvent, EntityRecord, Record, Stan
 from rasad.schemas import documents
 from rasad.settings import TopicSettings
 from rasad.streams.publication import (
+    REPEATED_BYTES,
     Publication,
     dead_letter_publication,
     publications,
+    publishable,
     too_large,
     turns,
     verified,
 )
+from rasad.streams.transactions import fitting
 from tests.contract.contract import good
 from tests.kafka.plain_enrichment import enrich
 
@@ -125,6 +128,28 @@ def test_an_output_too_large_names_the_topic() -> None:
     letter = too_large(event_of(), RECORD, "news.enriched.v1")
     assert (letter.reason, letter.stage, letter.record) == ("output_too_large", "publish", RECORD)
     assert "news.enriched.v1" in letter.detail
+
+
+class TestPublishable:
+    def test_what_takes_little_passes(self) -> None:
+        event, letter = event_of(), letter_of(b"\xff")
+        assert publishable(event, RECORD) is event
+        assert publishable(letter, letter.record) is letter
+
+    @pytest.mark.parametrize("repeated", ["title", "source", "traceparent"])
+    def test_a_huge_field_that_many_records_repeat_gives_one_dead_letter(self, repeated: str) -> None:
+        text = "م" * 400_000
+        value = orjson.dumps({**orjson.loads(good(0)), repeated: text})
+        record = replace(RECORD, value=value, headers=((repeated, text.encode()),))
+        event = event_of(record)
+        assert publishable(event, record) is event
+        many = replace(event, entities=event.entities * (REPEATED_BYTES // 2_000_000))
+        letter = publishable(many, record)
+        assert isinstance(letter, DeadLetter)
+        assert (letter.reason, letter.stage, letter.record) == ("output_too_large", "publish", record)
+        assert "keep the body out of the title" in letter.detail
+        (only,) = fitting(many, record, TOPICS, dict.fromkeys((TOPICS.enriched, TOPICS.dead_letters), 2**24))
+        assert (only.topic, only.value) == (TOPICS.dead_letters, value)
 
 
 class TestVerified:

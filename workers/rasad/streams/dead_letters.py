@@ -56,7 +56,9 @@ ADVICE: Final[Mapping[DeadLetterReason, Advice]] = {
     "missing_text": Advice(_AT_THE_SOURCE),
     "not_arabic": Advice("the same text is refused again: have the sender send Arabic articles alone"),
     "enrichment_failed": Advice("a fault of Rasad: look into the worker's log, upgrade, then redrive", unchanged=True),
-    "output_too_large": Advice("raise max.message.bytes of the topic that the detail names, then redrive"),
+    "output_too_large": Advice(
+        "raise max.message.bytes of the topic that the detail names, then redrive; where it names none, do as it says"
+    ),
 }
 _UNKNOWN: Final = Advice("this version of Rasad does not know the reason: read the detail", unchanged=True)
 

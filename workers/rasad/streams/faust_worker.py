@@ -35,7 +35,15 @@ from rasad.streams.driver import DriverError, Enrich, Ready, no_one
 from rasad.streams.health import Health, serving
 from rasad.streams.log_limits import limit_repeats
 from rasad.streams.offset_tracking import Transport
-from rasad.streams.publication import Publication, dead_letter_publication, publications, too_large, turns, verified
+from rasad.streams.publication import (
+    Publication,
+    dead_letter_publication,
+    publications,
+    publishable,
+    too_large,
+    turns,
+    verified,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -345,10 +353,11 @@ class _Publisher:
         self._patience_s = settings.worker.broker_wait_s
 
     async def publish(self, outcomes: Sequence[Outcome], records: Sequence[Record]) -> list[Outcome]:
-        """Publish every outcome; one that the broker finds too large becomes a dead letter. Gives what was published.
+        """Publish every outcome; one that is too large, or so to the broker, becomes a dead letter. Gives what was.
 
         Raises BrokerUnavailable where the cluster does not take them within the patience.
         """
+        outcomes = [publishable(outcome, record) for outcome, record in zip(outcomes, records, strict=True)]
         with metrics.stage("serialise"):
             wanted = [
                 publications(outcome, record, self._topics) for outcome, record in zip(outcomes, records, strict=True)

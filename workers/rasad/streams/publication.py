@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -34,6 +34,9 @@ SOURCE: Final = "urn:rasad"
 """CloudEvents source of every output."""
 REASON_HEADER: Final = "rasad_reason"
 """The first header that a dead letter gets: those before its last occurrence are the record's own."""
+REPEATED_BYTES: Final = 16 * 1024 * 1024
+"""Most that the records of one article's entities and stances repeat of it together: 200 times what 400 records with a
+headline of 200 bytes do, and room in memory for all articles of a batch."""
 _TRACEPARENT: Final = "traceparent"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -91,11 +94,44 @@ def _place(mention: Mention) -> str:
     return f"{mention.field} {mention.start}:{mention.end}"
 
 
+def publishable(outcome: Outcome, record: Record) -> Outcome:
+    """The outcome, or a dead letter in its place where its records would repeat more than REPEATED_BYTES.
+
+    Every record of an entity or a stance has the title. Of a text that came as one title, with all its names in it,
+    they would take memory by the square of its length.
+    """
+    if isinstance(outcome, DeadLetter):
+        return outcome
+    count = len(outcome.entities) + len(outcome.stances)
+    each = _repeated_bytes(outcome, record)
+    if count * each <= REPEATED_BYTES:
+        return outcome
+    return DeadLetter(
+        record=record,
+        reason="output_too_large",
+        detail=(
+            f"{count:,} records of entities and stances would repeat {each:,} bytes each (title, id, source, "
+            f"published_at and traceparent), and {REPEATED_BYTES:,} in all is the most: have the sender keep the body "
+            "out of the title and send the article anew"
+        ),
+        stage="publish",
+        pipeline_version=outcome.pipeline.version,
+    )
+
+
+def _repeated_bytes(event: EnrichedEvent, record: Record) -> int:
+    """Bytes of the article that each record of an entity or a stance holds."""
+    article = event.article
+    texts = to_bytes((article.title, article.id, article.source, article.published_at))
+    return len(texts) + sum(len(value) for _, value in _trace(record))
+
+
 def publications(outcome: Outcome, record: Record, topics: TopicSettings) -> tuple[Publication, ...]:
     """What is published for one outcome: its own record first, then those of its entities and stances.
 
     A dead letter is one record on the dead-letter topic. The event's `run` says where its article was read. Stances
     towards watched claims are records of their own and no part of the event, whose bytes are its article's alone.
+    All are built at once: see `publishable` for what that may take.
     """
     if isinstance(outcome, DeadLetter):
         return (dead_letter_publication(outcome, topics),)
@@ -114,6 +150,9 @@ def publications(outcome: Outcome, record: Record, topics: TopicSettings) -> tup
 
 
 def _entities(event: EnrichedEvent, record: Record, topics: TopicSettings) -> Iterator[Publication]:
+    mentions: defaultdict[str, list[Mention]] = defaultdict(list)
+    for mention in event.mentions:
+        mentions[mention.entity_id].append(mention)
     for entity in event.entities:
         message = EntityRecord(
             event_id=event.event_id,
@@ -122,7 +161,7 @@ def _entities(event: EnrichedEvent, record: Record, topics: TopicSettings) -> It
             published_at=event.article.published_at,
             title=event.article.title,
             entity=entity,
-            mentions=tuple(mention for mention in event.mentions if mention.entity_id == entity.entity_id),
+            mentions=tuple(mentions[entity.entity_id]),
             pipeline_version=event.pipeline.version,
         )
         yield Publication(
@@ -180,8 +219,12 @@ def _headers(id_: str, type_: str, message: type[object], record: Record) -> Hea
     }
     if record.timestamp is not None:
         attributes["ce_time"] = _rfc3339(record.timestamp)
-    traces = tuple((key, value) for key, value in record.headers if key == _TRACEPARENT)
-    return tuple((key, value.encode()) for key, value in attributes.items()) + traces[:1]
+    return tuple((key, value.encode()) for key, value in attributes.items()) + _trace(record)
+
+
+def _trace(record: Record) -> Headers:
+    """The trace context that is passed on: one header, or none."""
+    return tuple((key, value) for key, value in record.headers if key == _TRACEPARENT)[:1]
 
 
 def _rfc3339(timestamp: int) -> str:

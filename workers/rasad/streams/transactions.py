@@ -25,7 +25,7 @@ from rasad.settings import TopicSettings
 from rasad.streams.access import AccessRefused, is_refusal, refusal
 from rasad.streams.connection import WAIT_LIMIT_S, BrokerUnavailable, Connection
 from rasad.streams.driver import DriverError
-from rasad.streams.publication import Publication, dead_letter_publication, publications, too_large
+from rasad.streams.publication import Publication, dead_letter_publication, publications, publishable, too_large
 from rasad.streams.topics import OUTPUT_BYTES
 
 TIMEOUT_S: Final = 60.0
@@ -72,11 +72,12 @@ def largest_messages(connection: Connection, topics: Iterable[str]) -> dict[str,
 def fitting(
     outcome: Outcome, record: Record, topics: TopicSettings, largest: Mapping[str, int]
 ) -> tuple[Publication, ...]:
-    """What is published for an outcome; one dead letter where a record of it is larger than its topic takes.
+    """What is published for an outcome; one dead letter where it is too large, as a whole or for a topic.
 
     `largest` are the topics' `max.message.bytes`: a transaction that meets the limit at the broker is lost as a whole,
     so sizes are reckoned before it begins. Raises DriverError where the dead-letter topic takes not even the headers.
     """
+    outcome = publishable(outcome, record)
     wanted = publications(outcome, record, topics)
     refused = next((each.topic for each in wanted if batch_bytes(each) > largest[each.topic]), None)
     if refused is None:
