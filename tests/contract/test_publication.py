@@ -92,6 +92,25 @@ def test_cloud_events_headers_are_the_same_each_time_and_the_trace_goes_on() -> 
     assert len(identities) == len(wanted)
 
 
+@pytest.mark.parametrize(
+    ("timestamp", "told"),
+    [
+        (0, b"1970-01-01T00:00:00.000Z"),
+        (253_402_300_799_999, b"9999-12-31T23:59:59.999Z"),
+        (253_402_300_800_000, None),
+        (1_764_450_000_000_000, None),
+        (2**62, None),
+        (-1, None),
+        (None, None),
+    ],
+)
+def test_a_time_that_no_calendar_has_is_left_out(timestamp: int | None, told: bytes | None) -> None:
+    record = replace(RECORD, timestamp=timestamp)
+    for each in publications(event_of(record), record, TOPICS):
+        assert dict(each.headers).get("ce_time") == told
+        assert dict(each.headers)["ce_id"]
+
+
 def test_values_are_what_their_schemas_say() -> None:
     by_id = {schema["$id"]: schema for schema in documents().values() if "$id" in schema}
     for each in publications(event_of(), RECORD, TOPICS):

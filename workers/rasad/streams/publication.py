@@ -39,6 +39,8 @@ REPEATED_BYTES: Final = 16 * 1024 * 1024
 headline of 200 bytes do, and room in memory for all articles of a batch."""
 _TRACEPARENT: Final = "traceparent"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# To the end of year 9999, which is what RFC 3339 can write. Kafka keeps any number that a producer calls a time.
+_WRITTEN_MS: Final = range(253_402_300_800_000)
 
 Headers = tuple[tuple[str, bytes], ...]
 
@@ -217,7 +219,7 @@ def _headers(id_: str, type_: str, message: type[object], record: Record) -> Hea
         "ce_dataschema": schema_id(message),
         "content-type": "application/json",
     }
-    if record.timestamp is not None:
+    if record.timestamp is not None and record.timestamp in _WRITTEN_MS:
         attributes["ce_time"] = _rfc3339(record.timestamp)
     return tuple((key, value.encode()) for key, value in attributes.items()) + _trace(record)
 
