@@ -16,6 +16,8 @@ from rasad.settings import KafkaSettings, Settings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 MANIFESTS = sorted(DEPLOY.glob("kubernetes/*.yaml"))
+LOADING_S = 30
+"""What imports, the last attempt to reach a broker and the models take together, on a busy node."""
 
 
 def documents(path: Path) -> list[dict[str, Any]]:
@@ -71,8 +73,17 @@ def test_pods_outlive_the_grace_period_and_are_probed_on_their_port() -> None:
     assert pod["terminationGracePeriodSeconds"] > Settings().worker.grace_s
     (container,) = pod["containers"]
     assert str(container["ports"][0]["containerPort"]) == settings["data"]["RASAD_WORKER__HTTP_PORT"]
-    for probe in ("livenessProbe", "readinessProbe"):
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
         assert container[probe]["httpGet"]["port"] == container["ports"][0]["name"]
+
+
+def test_a_pod_that_waits_for_the_broker_is_let_live() -> None:
+    (worker,) = (each for each in documents(DEPLOY / "kubernetes" / "worker.yaml") if each["kind"] == "StatefulSet")
+    (settings,) = documents(DEPLOY / "kubernetes" / "settings.yaml")
+    waits_s = float(settings["data"].get("RASAD_WORKER__BROKER_WAIT_S", Settings().worker.broker_wait_s))
+    (container,) = worker["spec"]["template"]["spec"]["containers"]
+    startup = container["startupProbe"]
+    assert startup["periodSeconds"] * startup["failureThreshold"] >= waits_s + LOADING_S
 
 
 def test_compose_runs_the_broker_that_the_tests_run() -> None:
