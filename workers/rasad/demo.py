@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from rich.text import Text
 from rasad import broker
 from rasad.messages import EnrichedEvent, Record, StanceRecord, from_bytes
 from rasad.presentation import isolated, show, stance_line
-from rasad.settings import load
+from rasad.settings import CONFIG_VARIABLE, TopicSettings
 from rasad.streams import claims, topics
 from rasad.streams.connection import Connection
 from rasad.streams.driver import DriverError
@@ -51,10 +51,17 @@ def cluster(console: Console) -> Iterator[Connection]:
         yield Connection(bootstrap_servers=(running.bootstrap,))
 
 
+def worker_environment(inherited: Mapping[str, str]) -> dict[str, str]:
+    """What the worker process inherits, less all settings: those of a cluster elsewhere do not fit this broker."""
+    kept = {name: value for name, value in inherited.items() if not name.upper().startswith(("KAFKA_", "RASAD_"))}
+    # An empty file in place of the rasad.toml that the worker would find in the working directory.
+    return {**kept, CONFIG_VARIABLE: os.devnull, "RASAD_LOGS__FORMAT": "json", "RASAD_LOGS__LEVEL": "info"}
+
+
 @contextmanager
 def worker(connection: Connection, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A worker process, ready; stopped at the end of the block. Raises DriverError with its log's end if it fails."""
-    env = {**os.environ, "RASAD_LOGS__FORMAT": "json", "RASAD_LOGS__LEVEL": "info"}
+    env = worker_environment(os.environ)
     servers = ",".join(connection.bootstrap_servers)
     command = [sys.executable, "-m", "rasad.cli", "worker", "--group", "rasad-demo", "--bootstrap-servers", servers]
     with log.open("wb") as sink:
@@ -92,7 +99,7 @@ def claims_watched(connection: Connection, topic: str, seeds: Path) -> Iterator[
 def run(console: Console, article: Path | None, seeds: Path) -> None:
     """Declare topics, start a worker, publish the articles, show each outcome as it arrives, stop everything."""
     played = list(records(inputs(article, seeds)))
-    names = load().settings.topics
+    names = TopicSettings()
     with ExitStack() as stack:
         connection = stack.enter_context(cluster(console))
         topics.declare(connection, topics.specs(names))

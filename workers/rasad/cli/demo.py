@@ -16,7 +16,8 @@ def demo(
 ) -> None:
     """The main job on a real Kafka: broker, topics, a worker, articles published, events shown as they arrive.
 
-    The broker is the demonstration's own, also where the settings name a cluster: the seeds are invented news.
+    The broker is the demonstration's own, also where the settings name a cluster: the seeds are invented news. So all
+    settings are left aside.
     """
     from rasad.logs import configure
 
