@@ -91,7 +91,9 @@ def test_an_empty_variable_is_unset(monkeypatch):
 
 
 def test_a_variable_of_ours_that_is_no_setting_is_let_be(monkeypatch):
-    monkeypatch.setenv("RASAD_SOMETHING", "1")
+    for name in ("RASAD_SOMETHING", "RASAD_PORT", "RASAD_WORKER_SERVICE_HOST", "RASAD_WORKER_PORT_8080_TCP"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("RASAD_WROKER__BATCH_MAX", "")
     assert origins() == {}
 
 
@@ -197,3 +199,20 @@ def test_a_mistyped_variable_of_a_group_is_told(monkeypatch):
     assert "environment RASAD_KAFKA__BOOTSTRAP_SERVER" in message
     assert "did you mean kafka.bootstrap_servers?" in message
     assert "logs (environment RASAD_LOGS) is a table" in message
+
+
+@pytest.mark.parametrize(
+    ("variable", "hint"),
+    [
+        ("RASAD_WROKER__BATCH_MAX", "did you mean worker.batch_max?"),
+        ("RASAD_TOPIC__RAW", "did you mean topics.raw?"),
+        ("rasad_topic__raw", "did you mean topics.raw?"),
+        ("RASAD__WORKER__BATCH_MAX", "did you mean worker.batch_max?"),
+        ("RASAD_QQQQ__ZZZZ", "the tables are kafka, topics"),
+    ],
+)
+def test_a_variable_of_a_mistyped_group_is_told(variable, hint, monkeypatch):
+    monkeypatch.setenv(variable, "hush-7")
+    message = failure()
+    assert f"(environment {variable}) is not a setting: {hint}" in message
+    assert "hush" not in message

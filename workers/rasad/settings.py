@@ -36,6 +36,7 @@ CONFIG_VARIABLE: Final = "RASAD_CONFIG"
 
 _PREFIX: Final = "RASAD_"
 _DELIMITER: Final = "__"
+_NESTED: Final = re.compile(f"{_PREFIX}(.*?){_DELIMITER}(.+)", re.IGNORECASE)
 _KAFKA_PREFIX: Final = "KAFKA_"
 _MASK: Final = "********"
 _DEFAULT: Final = "default"
@@ -358,7 +359,21 @@ def _from_environment() -> list[_Found]:
         if os.environ.get(variable := f"{_KAFKA_PREFIX}{key.upper()}")
     ]
     tables = EnvSettingsSource(Settings)()
-    return plain + _flattened(tables, lambda key: f"environment {_PREFIX}{key.replace('.', _DELIMITER).upper()}")
+    ours = _flattened(tables, lambda key: f"environment {_PREFIX}{key.replace('.', _DELIMITER).upper()}")
+    return [*plain, *ours, *_of_no_table()]
+
+
+def _of_no_table() -> list[_Found]:
+    """What RASAD_X__Y gives where X is none of the tables: pydantic-settings reads those of the tables alone.
+
+    A name without `__` may be another's: Kubernetes sets RASAD_PORT for a service `rasad`.
+    """
+    groups = _groups()
+    return [
+        _Found(f"{match[1]}.{match[2]}".lower(), value, f"environment {variable}")
+        for variable, value in os.environ.items()
+        if value and (match := _NESTED.fullmatch(variable)) and match[1].lower() not in groups
+    ]
 
 
 def _flattened(tables: Mapping[str, Any], origin: Callable[[str], str]) -> list[_Found]:
