@@ -61,6 +61,38 @@ def test_a_missing_bundle_is_one_line(tmp_path: Path) -> None:
     assert "bundle.json is missing" in shown.output
 
 
+@pytest.mark.parametrize(
+    ("arguments", "path"),
+    [
+        (("enrich", "seeds", "--dead-letters", "FOLDER/missing/dead.jsonl"), "missing/dead.jsonl"),
+        (("enrich", "seeds", "--dead-letters", "FOLDER"), ""),
+        (("schemas", "FOLDER/taken/schemas"), "taken"),
+        # There are no events, which would be told if they were read first.
+        (
+            ("replay", "compare", "FOLDER/taken", "FOLDER/taken", "--html", "FOLDER/missing/page.html"),
+            "missing/page.html",
+        ),
+    ],
+)
+def test_a_path_that_cannot_be_written_is_one_line(arguments: tuple[str, ...], path: str, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_bytes(b"")
+    shown = rasad(*(each.replace("FOLDER", str(tmp_path)) for each in arguments))
+    assert shown.exit_code == 1
+    (line,) = shown.output.splitlines()
+    assert line.startswith(f"rasad: {tmp_path / path}")
+    assert "or name another path" in line
+
+
+@pytest.mark.parametrize("before", [None, "an earlier page"])
+def test_a_comparison_that_fails_leaves_its_page_as_it_was(before: str | None, tmp_path: Path) -> None:
+    empty, page = tmp_path / "empty.jsonl", tmp_path / "page.html"
+    empty.write_bytes(b"")
+    if before is not None:
+        page.write_text(before)
+    assert rasad("replay", "compare", str(empty), str(empty), "--html", str(page)).exit_code == 1
+    assert (page.read_text() if page.exists() else None) == before
+
+
 def test_an_unknown_start_of_tail() -> None:
     shown = rasad("tail", "--from", "yesterday", "--bootstrap-servers", "127.0.0.1:1")
     assert shown.exit_code == 2

@@ -83,8 +83,20 @@ def clear_errors() -> Iterator[None]:
         # The reader (head, less) has what it wanted; closing quietly is what a filter does.
         sys.stderr.close()
         raise typer.Exit(0) from None
+    except OSError as error:
+        if error.filename is None:
+            raise
+        fail(f"{error.filename}: {error.strerror}; make its folder, see to its permissions, or name another path")
     except KeyboardInterrupt:
         raise typer.Exit(128 + signal.SIGINT) from None
+
+
+def require_writable(path: Path) -> None:
+    """Raise OSError where `path` cannot be written, before the work whose result it is to take; it stays as it was."""
+    new = not path.exists()
+    path.open("ab").close()
+    if new:
+        path.resolve().unlink()
 
 
 def settings_of(config: Path | None, **flags: object) -> Loaded:

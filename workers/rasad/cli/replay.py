@@ -27,6 +27,7 @@ from rasad.cli.options import (
     err,
     fail,
     out,
+    require_writable,
     settings_of,
 )
 
@@ -234,6 +235,8 @@ def compare(
         from rasad.streams.comparison import Comparison
         from rasad.streams.event_pairs import EventPairs, Side
 
+        if html is not None:
+            require_writable(html)
         sides = [Side.of(name) for name in (a, b)]
         connection = connection_of(loaded) if any(side.path is None for side in sides) else None
         found = Comparison(a=a, b=b, examples_max=examples)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rasad.cli.options import err, fail
+from rasad.cli.options import clear_errors, err, fail
 
 
 def schemas(
@@ -18,7 +18,8 @@ def schemas(
     from rasad import schemas as generated
 
     if not check:
-        generated.write(folder)
+        with clear_errors():
+            generated.write(folder)
         err.print(f"schemas written to {folder}")
         return
     problems = [*generated.drift(folder), *generated.breaks(folder)]
