@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from aiokafka.errors import MessageSizeTooLargeError
 
 from rasad.messages import DeadLetter, EnrichedEvent, Outcome, Record
@@ -53,3 +54,12 @@ def test_an_article_of_too_many_bytes_in_all_is_one_dead_letter() -> None:
     assert isinstance(published, DeadLetter)
     assert published.reason == "output_too_large"
     assert producer.written == [(SETTINGS.topics.dead_letters, None, RECORD.value)]
+
+
+@pytest.mark.parametrize(("key", "value"), [(None, b""), (b"k", None)])
+def test_a_dead_letter_that_is_too_large_goes_without_its_value(key: bytes | None, value: bytes | None) -> None:
+    record = replace(RECORD, key=key, value=b"\xff" * 200)
+    (letter,) = enrich([record])
+    producer = Producer(largest=100)
+    assert publish(letter, record, producer) is letter
+    assert producer.written == [(SETTINGS.topics.dead_letters, key, value)]

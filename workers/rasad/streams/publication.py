@@ -236,7 +236,8 @@ def _rfc3339(timestamp: int) -> str:
 def dead_letter_publication(letter: DeadLetter, topics: TopicSettings, *, with_value: bool = True) -> Publication:
     """A dead letter's record: the original key, value and headers untouched, the reasons in headers after them.
 
-    `with_value` False leaves the value where it was read, for the broker that takes no message of its size.
+    `with_value` False leaves the value where it was read, for the broker that takes no message of its size. It is
+    empty where there is no key either: clients write no record without both.
     """
     record = letter.record
     detail = letter.detail
@@ -261,10 +262,11 @@ def dead_letter_publication(letter: DeadLetter, topics: TopicSettings, *, with_v
     }
     if not with_value:
         reasons[VALUE_OMITTED_HEADER] = "true"
+    omitted = b"" if record.key is None else None
     return Publication(
         topic=topics.dead_letters,
         key=record.key,
-        value=record.value if with_value else None,
+        value=record.value if with_value else omitted,
         headers=record.headers + tuple((key, value.encode("utf-8", "replace")) for key, value in reasons.items()),
     )
 

@@ -219,11 +219,9 @@ class Transactions:
 
     def _send(self, output: Output) -> Any:  # noqa: ANN401
         publication = output.publication
-        # kafka-python takes no record without both key and value.
-        value = b"" if publication.key is None and publication.value is None else publication.value
         return self._producer.send(
             publication.topic,
-            value=value,
+            value=publication.value,
             key=publication.key,
             headers=list(publication.headers),
             partition=output.partition,
