@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -125,6 +126,24 @@ def test_packed_data_that_is_cut_short(tmp_path: Path, pack: type[bytes]) -> Non
     path.write_bytes(pack(lines)[:-20])
     with pytest.raises(FileError, match=r"articles\.jsonl\.packed: .*(damaged|whole)"):
         list(records([str(path)]))
+
+
+def test_a_packed_bomb_is_unpacked_in_bounded_memory(tmp_path: Path) -> None:
+    path = tmp_path / "articles.jsonl.zst"
+    packer = zstandard.ZstdCompressor().compressobj()
+    with path.open("wb") as stream:
+        stream.write(packer.compress(good(0) + b"\n"))
+        for _ in range(300):
+            stream.write(packer.compress(bytes(1_000_000)))
+        stream.write(packer.compress(b"\n" + good(1)) + packer.flush())
+    assert path.stat().st_size < 65_536
+    with path.open("rb") as packed, files._unpacked(io.BufferedReader(packed)) as plain:
+        tracemalloc.start()
+        size = sum(len(piece) for piece in iter(lambda: plain.read(1_000_000), b""))
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert size == 300_000_000 + len(good(0) + good(1)) + 2
+    assert peak < 64 * 1024 * 1024
 
 
 def test_several_frames_are_one_stream(tmp_path: Path) -> None:

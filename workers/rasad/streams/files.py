@@ -37,6 +37,8 @@ _PACKED: Final = (".gz", ".zst")
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 _SNIFFED: Final = 65_536
+# Four bytes may stand for a block of 128 KiB, so that this much comes to 16 MiB at most.
+_ZSTD_PIECE: Final = 512
 _JSON_SPACE: Final = " \t\r\n"
 
 
@@ -175,13 +177,17 @@ def _unpacked(stream: io.BufferedReader[Any]) -> io.BufferedReader[Any]:
 
 
 class _ZstdStream(io.RawIOBase):
-    """Zstandard frames as one stream. zstandard's own reader takes data that is cut short for its end."""
+    """Zstandard frames as one stream, in bounded memory.
+
+    zstandard's own reader takes data that is cut short for its end, and its `decompressobj`, which does not, unpacks all
+    that it is given at once. So that is given little.
+    """
 
     def __init__(self, source: IO[bytes]) -> None:
         self._source = source
         self._frame = zstandard.ZstdDecompressor().decompressobj()
         self._between_frames = True
-        self._ready = b""
+        self._ready = memoryview(b"")
 
     def readable(self) -> bool:
         """Always."""
@@ -190,14 +196,14 @@ class _ZstdStream(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - any writable buffer
         """Fill `buffer` from the next data. Raises EOFError where the source ends inside a frame."""
         while not self._ready:
-            packed = self._frame.unused_data or self._source.read(_SNIFFED)
+            packed = self._frame.unused_data or self._source.read(_ZSTD_PIECE)
             if not packed:
                 if self._between_frames:
                     return 0
                 raise EOFError("the data ends inside a frame")
             if self._frame.eof:
                 self._frame = zstandard.ZstdDecompressor().decompressobj()
-            self._ready = self._frame.decompress(packed)
+            self._ready = memoryview(self._frame.decompress(packed))
             self._between_frames = self._frame.eof
         count = min(len(buffer), len(self._ready))
         buffer[:count], self._ready = self._ready[:count], self._ready[count:]
