@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
+from rasad.text.normalise import DELETED, normalised_text
+
 # Besides white space, what the eye does not see: controls, zero-width and bidi marks.
 _BLANK: Final = r"\s\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff"
 _BLANKS: Final = re.compile(rf"[{_BLANK}]*")
@@ -30,9 +32,11 @@ _NEVER_FIRST: Final = frozenset("،؛,;:)]}»" + _TERMINATORS)
 _LETTER: Final = r"[^\W\d_]"
 _ARABIC: Final = re.compile(r"[\u0620-\u064a\u0671-\u06d3\u06d5]")
 _LATIN: Final = re.compile(r"[A-Za-z]")
-_TOKEN: Final = re.compile(rf"{_LETTER}+(?:\.{_LETTER}+)*\Z")
+# Possessive, for a tatweel is both a letter and a mark.
+_LETTERS: Final = rf"(?:{_LETTER}[{DELETED}]*+)++"
+_TOKEN: Final = re.compile(rf"(?<![\w{DELETED}]){_LETTERS}(?:\.{_LETTERS})*\Z")
 _LAST_WORD: Final = re.compile(r"(\w+)\W*\Z")
-_NEXT_WORD: Final = re.compile(rf"{_LETTER}{{1,24}}")
+_NEXT_WORD: Final = re.compile(rf"(?:{_LETTER}[{DELETED}]*+){{1,24}}")
 _WORD_CHARACTER: Final = re.compile(r"\w")
 
 _LONGEST_ABBREVIATION: Final = 24
@@ -300,7 +304,8 @@ def _ends_without_space(paragraph: _Paragraph, mark: int, end: int) -> bool:
     after = _NEXT_WORD.match(text, end)
     if before is None or after is None or not _ARABIC.match(before[0]):
         return False
-    return "." not in before[0] and len(before[0]) >= 4 and len(after[0]) >= 3 and not _DOMAIN.fullmatch(after[0])
+    last, first = normalised_text(before[0]), normalised_text(after[0])
+    return "." not in last and len(last) >= 4 and len(first) >= 3 and not _DOMAIN.fullmatch(first)
 
 
 def _is_enumerator(text: str, first: int, mark: int) -> bool:
@@ -314,7 +319,7 @@ def _is_abbreviation(text: str, start: int, mark: int, following: int) -> bool:
     token = _TOKEN.search(text[floor:mark])
     if token is None:
         return False
-    letters = token[0].replace("ـ", "")
+    letters = normalised_text(token[0])
     token_start = floor + token.start()
     before = text[max(start, token_start - _LONGEST_ABBREVIATION) : token_start].rstrip()
     if letters in {"م", "ه"} and before[-1:].isdecimal():
