@@ -191,3 +191,22 @@ def test_an_empty_field_has_none() -> None:
     field = field_text("")
     scored = FieldScores(field, {STANCES_HEAD: vectors(field, ())})
     assert entity_stances(scored, named_spans([], resolve([], {}), "body"), ()) == []
+
+
+def test_a_target_takes_no_words_of_the_holder() -> None:
+    text = "وندد الرئيس دونالد ترامب بالغرامة الجديدة."
+    marked = Marked("الرئيس دونالد ترامب", "دونالد ترامب بالغرامة الجديدة", "oppose", "وندد")
+    (stance,) = read(text, (("دونالد ترامب", "PER"),), marked)
+    assert stance.holder is not None
+    assert (stance.holder.text, stance.holder.entity_id is None) == ("الرئيس دونالد ترامب", False)
+    assert (stance.target.text, stance.target.entity_id) == ("الغرامة الجديدة", None)
+
+
+@pytest.mark.parametrize(
+    ("holder", "name"), [("جيمي كارتر وفيدل كاسترو", "وفيدل كاسترو"), ("محامي فيدل كاسترو", "فيدل كاسترو")]
+)
+def test_two_persons_and_somebodys_own_are_not_the_last_one_named(holder: str, name: str) -> None:
+    text = f"وانتقد {holder} القرار الجديد."
+    (stance,) = read(text, ((name, "PER"),), Marked(holder, "القرار الجديد", "oppose", "وانتقد"))
+    assert stance.holder is not None
+    assert (stance.holder.text, stance.holder.entity_id) == (holder, None)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from rasad.enrich.entities import resolve
-from rasad.enrich.quotes import Kind, Part, quotes, statements
+from rasad.enrich.quotes import Kind, Part, quotes, statements, trimmed
 from rasad.messages import EntityType, Quote
 from rasad.text.clitics import strip_proclitics
 from tests.unit.test_entities import name
@@ -170,6 +170,96 @@ def test_an_outlet_that_is_told_does_not_speak() -> None:
         [("سامي الخطيب", "PER"), ("رويترز", "ORG")],
     )
     assert quote.speaker == "سامي الخطيب"
+
+
+@pytest.mark.parametrize(
+    "theirs", ["محامي البرغوثي", "مكتب البرغوثي", "زوجة مروان البرغوثي", "وكيل مروان البرغوثي", "حركة البرغوثي"]
+)
+def test_somebodys_own_does_not_speak_as_him(theirs: str) -> None:
+    name = theirs.split(" ", 1)[1]
+    text = f"وصل مروان البرغوثي.\nوقال {theirs} إن الزيارة ألغيت."
+    parts: list[tuple[Kind, str]] = [("cue", "وقال"), ("speaker", theirs), ("indirect", "إن الزيارة ألغيت")]
+    (quote,) = read(text, parts, [("مروان البرغوثي", "PER"), (name, "PER")])
+    assert (quote.speaker, quote.speaker_entity_id) == (theirs, None)
+
+
+@pytest.mark.parametrize(
+    "titled",
+    [
+        "الرئيس البرغوثي",
+        "رئيس الوزراء البرغوثي",
+        "نجله البرغوثي",
+        "الدكتور البرغوثي",
+        "مهندس البرغوثي",
+        "والقيادي البرغوثي",
+    ],
+)
+def test_a_title_speaks_as_whom_it_belongs_to(titled: str) -> None:
+    text = f"قال {titled} إن الزيارة ألغيت."
+    (quote,) = read(
+        text,
+        [("cue", "قال"), ("speaker", titled), ("indirect", "إن الزيارة ألغيت")],
+        [("البرغوثي", "PER")],
+    )
+    assert quote.speaker == "البرغوثي"
+
+
+def test_a_title_that_ends_in_a_name_is_no_owner() -> None:
+    text = "قال وزير خارجية مصر سامح شكري إن الزيارة ألغيت."
+    (quote,) = read(
+        text,
+        [("cue", "قال"), ("speaker", "وزير خارجية مصر سامح شكري"), ("indirect", "إن الزيارة ألغيت")],
+        [("مصر", "LOC"), ("سامح شكري", "PER")],
+    )
+    assert quote.speaker == "سامح شكري"
+
+
+@pytest.mark.parametrize("called", ["شركة أرامكو", "شركة أرامكو السعودية"])
+def test_the_noun_of_a_bodys_kind_is_no_part_of_its_name(called: str) -> None:
+    name = called.removeprefix("شركة ")
+    text = f"أعلنت {called} أن الأرباح ارتفعت."
+    (quote,) = read(text, [("cue", "أعلنت"), ("speaker", called), ("indirect", "أن الأرباح ارتفعت")], [(name, "ORG")])
+    assert (quote.speaker, quote.speaker_entity_id is None) == (name, False)
+
+
+def test_the_speaker_of_the_next_sentence_does_not_speak_in_this_one() -> None:
+    text = 'ونعى الوزير محمد المرتضى الراحل قائلاً إنه "كتب كثيرا". وكتبت هدى بركات أن الخسارة كبيرة.'
+    first, second = read(
+        text,
+        [
+            ("cue", "قائلاً"),
+            ("direct", "كتب كثيرا"),
+            ("cue", "وكتبت"),
+            ("speaker", "هدى بركات"),
+            ("indirect", "أن الخسارة كبيرة"),
+        ],
+        [("محمد المرتضى", "PER"), ("هدى بركات", "PER")],
+    )
+    assert (first.speaker, second.speaker) == ("محمد المرتضى", "هدى بركات")
+
+
+def test_an_adverb_has_the_speaker_of_its_own_sentence() -> None:
+    text = 'وقال صالح العرموطي إن القانون معيب.\nودافع وزير الشؤون حديثة الخريشة عن المشروع قائلاً: "خصصنا مقاعد".'
+    first, second = read(
+        text,
+        [("cue", "وقال"), ("indirect", "إن القانون معيب"), ("cue", "قائلاً"), ("direct", "خصصنا مقاعد")],
+        [("صالح العرموطي", "PER"), ("حديثة الخريشة", "PER")],
+    )
+    assert (first.speaker, second.speaker) == ("صالح العرموطي", "حديثة الخريشة")
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ('الجائزة "بيت الرواية"', 'الجائزة "بيت الرواية"'),
+        ('"بيت الرواية"', "بيت الرواية"),
+        ("قالت «بيت الرواية»،", "قالت «بيت الرواية»"),
+        ('بيت الرواية"', "بيت الرواية"),
+    ],
+)
+def test_a_quotation_opened_inside_keeps_its_end(text: str, kept: str) -> None:
+    start, end = trimmed(text, 0, len(text))
+    assert text[start:end] == kept
 
 
 def test_contents_in_pieces_are_one_statement_and_strays_are_none() -> None:

@@ -19,7 +19,7 @@ Choice = TypeVar("Choice")
 ROUNDED: Final = 4
 """Decimals of every number in an event."""
 
-_CLASS_NOUNS: Final = frozenset(
+CLASS_NOUNS: Final = frozenset(
     search_key(
         "حركة حزب تنظيم جماعة شركة الشركة مجموعة نادي النادي فريق قناة صحيفة جريدة مجلة وكالة شبكة موقع منظمة مؤسسة "
         "تيار كتلة تحالف ائتلاف ميليشيا ميليشيات مليشيا مليشيات كتائب جبهة هيئة مصرف بنك البنك وزارة محكمة المحكمة"
@@ -193,7 +193,7 @@ def is_short_form(wanted: list[str], words: list[str]) -> bool:
         return False
     if tail is not None and (len(wanted) > 1 or (len(tail) == 1 and _NISBA.fullmatch(tail[0]))):
         return True
-    tail = _tail(wanted, words[1:]) if words[0] in _CLASS_NOUNS else None
+    tail = _tail(wanted, words[1:]) if words[0] in CLASS_NOUNS else None
     return tail is not None and (not tail or (len(tail) == 1 and tail[0].startswith("ال")))
 
 

@@ -14,7 +14,7 @@ from typing import Final, Literal
 import numpy as np
 
 from rasad.enrich.entities import ROUNDED
-from rasad.enrich.quotes import PROCLITIC, NamedSpan
+from rasad.enrich.quotes import NamedSpan, begins, belongs
 from rasad.enrich.reading import FieldScores, FieldText
 from rasad.enrich.relations import Rectangle, Scores, products, rectangles, runs, shown
 from rasad.enrich.span_index import SpanIndex
@@ -35,10 +35,11 @@ MOST_EVIDENCE: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class _Party:
-    """Holder or target: what it is called, and its entity where there is one."""
+    """Holder or target: what it is called, its entity where there is one, and where it stands in the field."""
 
     text: str
     entity_id: str | None
+    characters: tuple[int, int]
 
 
 def entity_stances(
@@ -81,7 +82,10 @@ def _stance(
 ) -> Stance | None:
     """What a rectangle over the words from `first` on states; None where a side has no words or both are the same."""
     holder = _party(text, names, entities, first + found.holder[0], first + found.holder[1], titled=True)
-    target = _party(text, names, entities, first + found.target[0], first + found.target[1], titled=False)
+    target = None
+    if holder is not None:
+        words = (first + found.target[0], first + found.target[1])
+        target = _party(text, names, entities, *words, titled=False, but=holder.characters)
     same = holder and target and (holder.text == target.text or holder.entity_id == target.entity_id is not None)
     if holder is None or target is None or same:
         return None
@@ -114,14 +118,26 @@ def _evidence(found: Rectangle, evident: Scores) -> tuple[int, int]:
 
 
 def _party(
-    text: FieldText, names: SpanIndex[NamedSpan], entities: Sequence[Entity], first: int, end: int, *, titled: bool
+    text: FieldText,
+    names: SpanIndex[NamedSpan],
+    entities: Sequence[Entity],
+    first: int,
+    end: int,
+    *,
+    titled: bool,
+    but: tuple[int, int] = (0, 0),
 ) -> _Party | None:
     """What words `[first, end)` of a field call somebody, marks around them left off and names in them whole.
 
-    `titled`: they may be a title and whom it belongs to.
+    `titled`: they may be a title and whom it belongs to. `but`: characters of the field that are no part of it.
     """
     arrived, normalised = text.tokenized.text, text.tokenized.normalised.text
     words = text.tokenized.words
+    spans = text.word_spans
+    while end > first and but[0] < spans[end - 1, 1] and spans[end - 1, 0] < but[1]:
+        end -= 1
+    while end > first and but[0] < spans[first, 1] and spans[first, 0] < but[1]:
+        first += 1
     while end > first and not normalised[words[end - 1, 0]].isalnum():
         end -= 1
     while end > first and not normalised[words[first, 0]].isalnum():
@@ -129,13 +145,17 @@ def _party(
     if end == first:
         return None
     start, stop = text.input_span(first, end)
-    within = [each for each in names.touching(start, stop) if each.start < stop and start < each.end]
+    within = [
+        each
+        for each in names.touching(start, stop)
+        if each.start < stop and start < each.end and not (each.start < but[1] and but[0] < each.end)
+    ]
     if within:
         start, stop = min(start, within[0].start), max(stop, within[-1].end)
     called = strip_proclitics(arrived[start:stop], seen=frozenset()).canonical
     for each in within:
-        fills = each.name.core_start <= start + PROCLITIC and stop <= each.end
-        if fills or (titled and each.name.type == "PER" and each.end == stop):
-            entity = entities[each.entity]
-            return _Party(called, entity.entity_id)
-    return _Party(called, None) if called else None
+        fills = begins(arrived, start, each) and stop <= each.end
+        ends = titled and each.name.type == "PER" and each.end == stop and each.start == each.name.core_start
+        if fills or (ends and not belongs(arrived, start, each, names)):
+            return _Party(called, entities[each.entity].entity_id, (start, stop))
+    return _Party(called, None, (start, stop)) if called else None

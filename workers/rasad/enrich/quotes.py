@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from rasad.enrich.entities import ROUNDED, EntityIndex, Resolution, bare_words, name_key, only
+from rasad.enrich.entities import CLASS_NOUNS, ROUNDED, EntityIndex, Resolution, bare_words, name_key, only
 from rasad.enrich.ner import Name
 from rasad.enrich.reading import FieldText
 from rasad.enrich.span_index import SpanIndex
@@ -47,8 +47,26 @@ _FEWEST_WORDS_WITHOUT_CUE: Final = 4
 """Shorter contents are strays of the tagger far more often than statements."""
 
 _LINE_BREAK: Final = r"\n\r\x0b\x0c\x85\u2028\u2029"
-_SENTENCE_END: Final = re.compile(rf"(?<!\b\w)[.!?؟]|[{_LINE_BREAK}]")
+_SENTENCE_END: Final = re.compile(rf"(?<![\s.\"“«(]\w)[.!?؟]|[{_LINE_BREAK}]")
 """A full stop or line break; the mark of an initial (`د.`) is none."""
+
+_WORD_BEFORE: Final = re.compile(r"(?<!\w)((?:[^\W\d_]|[\u064b-\u0652ـ])+)[^\S\n\r]+\Z")
+_WITH_ARTICLE: Final = re.compile(r"[وفبك]?ال\w|لل\w")
+_THEIRS: Final = ("ه", "ها", "هم")
+"""A noun with a pronoun is definite: `نجله محمد`."""
+_NO_NOUNS: Final = frozenset(
+    search_key(
+        "أن إن بأن لأن وأن وإن من عن على في إلى مع بين قبل بعد عند لدى منذ حتى ثم أو أم بل لكن كما مثل ضد حول عبر نحو "
+        "قال وقال قالت وقالت أكد وأكد أضاف وأضاف كان وكان هو وهو هي وهي هذا هذه ذلك "
+        "دكتور دكتورة مهندس لواء عميد عقيد عمدة شيخ حاج كابتن أستاذ أستاذة مستر سيد سيدة أمير ملك بابا أنبا قس إمام"
+    ).split()
+)
+"""Words before a name that own nothing: particles, verbs, and titles that stand without ال."""
+
+_ADVERB: Final = re.compile(
+    r"و?(?:قائل|مضيف|مؤكد|موضح|مشير|مشدد|معتبر|مبين|معلن|مطالب|متهم|داعي|محذر|لافت|منوه|كاشف)(?:ا|اً|ًا|ة|ةً)"
+)
+"""A reporting word that needs a sentence of its own speaker before it."""
 
 _DEFINITE: Final = re.compile(rf"[^\S{_LINE_BREAK}]+(ال\w{{2,}})")
 _OUTLET_NOUN: Final = "(?:وكالة|صحيفة|جريدة|مجلة|قناة|شبكة|موقع|إذاعة|تلفزيون)(?: ال[أا]نباء)?"
@@ -56,6 +74,7 @@ _OUTLET: Final = re.compile(rf"[^\S{_LINE_BREAK}]+{_OUTLET_NOUN}(?=[^\S{_LINE_BR
 """The noun of a news outlet before its name, which is no part of it: `ذكرت صحيفة "الغارديان"`."""
 _TOLD_OUTLET: Final = re.compile(rf"\bل{_OUTLET_NOUN}[\s\"“«]+$")
 
+_OPENED_BY: Final[Mapping[str, str]] = {'"': '"', "”": "“", "»": "«"}
 _EDGES: Final = " \t\r\n\"'“”„«»‘’:،,"
 
 
@@ -84,19 +103,29 @@ def parts(text: FieldText, spans: Sequence[LabelledSpan]) -> list[Part]:
     found = []
     for span in spans:
         kind = _KINDS.get(span.type)
-        start, end = _trimmed(text.tokenized.text, *text.input_span(span.start, span.end))
+        start, end = trimmed(text.tokenized.text, *text.input_span(span.start, span.end))
         if kind is not None and start < end:
             paragraph = text.paragraph_of_word(span.start)
             found.append(Part(kind=kind, field=text.field, start=start, end=end, paragraph=paragraph, prob=span.prob))
     return found
 
 
-def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+def trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    """`[start, end)` without marks at its edges, but for one that closes a quotation opened inside."""
     while start < end and text[start] in _EDGES:
         start += 1
-    while start < end and text[end - 1] in _EDGES:
+    while start < end and text[end - 1] in _EDGES and not _closes(text, start, end - 1):
         end -= 1
     return start, end
+
+
+def _closes(text: str, start: int, mark: int) -> bool:
+    """Whether the mark closes a quotation that is opened in `[start, mark)`."""
+    opening = _OPENED_BY.get(text[mark])
+    if opening is None:
+        return False
+    opened = text.count(opening, start, mark)
+    return opened % 2 == 1 if opening == text[mark] else opened > text.count(text[mark], start, mark)
 
 
 def statements(found: Sequence[Part], text: str) -> list[Part]:
@@ -147,6 +176,31 @@ def named_spans(names: Sequence[Name], resolution: Resolution, field: Field) -> 
     return SpanIndex([NamedSpan(name, entity) for name, entity in known if name.field == field])
 
 
+def begins(text: str, start: int, name: NamedSpan) -> bool:
+    """Whether a phrase from `start` begins with a name, but for a proclitic or the noun of its kind (`شركة أرامكو`).
+
+    A person has no such noun: `حركة نافالني` is his.
+    """
+    if name.name.core_start <= start + PROCLITIC or name.name.type == "PER":
+        return name.name.core_start <= start + PROCLITIC
+    before = name_key(text[start : name.name.core_start]).split()
+    return bool(before) and all(word in CLASS_NOUNS for word in (before[0].removeprefix("و"), *before[1:]))
+
+
+def belongs(text: str, start: int, name: NamedSpan, names: SpanIndex[NamedSpan]) -> bool:
+    """Whether the word before a person's name, from `start` on, makes it the owner: `مكتب نتنياهو`, `زوجة البرغوثي`.
+
+    A noun without ال is in construct with the name behind it; a title has ال (`الرئيس ترامب`) or ends in a name of its
+    own (`وزير خارجية مصر سامح شكري`).
+    """
+    before = _WORD_BEFORE.search(text, start, name.start)
+    if before is None or any(each is not name for each in names.touching(before.start(1), before.end(1))):
+        return False
+    word = search_key(before[1])
+    definite = _WITH_ARTICLE.match(word) and not word.startswith("والد")
+    return not (definite or before[1].endswith(_THEIRS) or word in _NO_NOUNS)
+
+
 def quotes(
     found: Sequence[Part], names: Sequence[Name], resolution: Resolution, texts: Mapping[Field, str]
 ) -> tuple[Quote, ...]:
@@ -179,11 +233,14 @@ class _Scene:
 
     def quotes(self) -> Iterator[Quote]:
         last: tuple[Speaker, int] | None = None
+        previous = 0
         for content, cue in zip(self._contents, self._cues, strict=True):
             speaker = self._subject(content, cue) or self._labelled(content, cue) or self._described(content, cue)
+            speaker = speaker or self._adverbial(cue, previous)
             if speaker is None and last is not None and content.paragraph - last[1] <= 1:
                 speaker = last[0]
             speaker = speaker or self._named(content, cue)
+            previous = content.end
             if speaker is not None:
                 last = speaker, content.paragraph
                 self._heard.update((word, speaker) for word in bare_words(name_key(speaker.text)))
@@ -218,7 +275,9 @@ class _Scene:
         return [
             each
             for each in bare
-            if not _holds(content, each.start) and not _TOLD_OUTLET.search(self._text, start, each.start)
+            if not _holds(content, each.start)
+            and not _TOLD_OUTLET.search(self._text, start, each.start)
+            and not (each.name.type == "PER" and self._belongs(start, each))
         ]
 
     def _labelled(self, content: Part, cue: Part | None) -> Speaker | None:
@@ -233,6 +292,7 @@ class _Scene:
             part
             for part in self._speakers.touching(low - SPEAKER_REACH, high + SPEAKER_REACH)
             if part.paragraph == content.paragraph
+            and not (part.start >= high and _SENTENCE_END.search(self._text, high, part.start))
             and not (part.start < content.end and content.start < part.end)
             and any(letter.isalpha() for letter in self._text[part.start : part.end])
         ]
@@ -241,16 +301,21 @@ class _Scene:
     def _speaker(self, part: Part) -> Speaker:
         """The entity a speaker part names: a person in it, or a body or place that fills it; else its own words.
 
-        `المتحدث باسم الجيش` is somebody, but not the army.
+        `المتحدث باسم الجيش` is somebody, but not the army; `محامي البرغوثي` is not البرغوثي.
         """
         for each in self._names.touching(part.start, part.end):
             inside = each.start < part.end and part.start < each.end
-            fills = each.name.core_start <= part.start + PROCLITIC and each.end >= part.end
-            if inside and (each.name.type == "PER" or fills):
+            somebody = each.name.type == "PER" and not self._belongs(part.start, each)
+            fills = begins(self._text, part.start, each) and each.end >= part.end
+            if inside and (somebody or fills):
                 return self._entity(each.entity)
         words = strip_proclitics(self._text[part.start : part.end], seen=frozenset()).canonical
         entity = self._index.called(words)
         return Speaker(words, None) if entity is None else self._entity(entity)
+
+    def _belongs(self, start: int, name: NamedSpan) -> bool:
+        """Whether the words from `start` to a person's name are of somebody who is his: his lawyer, his office."""
+        return belongs(self._text, start, name, self._names)
 
     def _entity(self, number: int) -> Speaker:
         return Speaker(self._index.entities[number].canonical, number)
@@ -265,6 +330,23 @@ class _Scene:
             return self._heard[word]
         body = only(each for each in self._index.holding(word) if self._index.entities[each].type in _SPEAKING)
         return None if body is None else self._entity(body)
+
+    def _adverbial(self, cue: Part | None, previous: int) -> Speaker | None:
+        """The only person of an adverb's sentence before it: `دافع الوزير سامي الخطيب عن الخطة قائلاً`.
+
+        Nobody named before `previous`, where the content before ends.
+        """
+        if cue is None or not _ADVERB.fullmatch(self._text, cue.start, cue.end):
+            return None
+        low = max(previous, cue.start - _PERSON_REACH)
+        ends = [end.end() for end in _SENTENCE_END.finditer(self._text, low, cue.start)]
+        within = self._names.touching(max(low, ends[-1]) if ends else low, cue.start)
+        persons = {
+            each.entity
+            for each in within
+            if low <= each.start == each.name.core_start and each.name.type == "PER" and each.end <= cue.start
+        }
+        return self._entity(persons.pop()) if len(persons) == 1 else None
 
     def _named(self, content: Part, cue: Part | None) -> Speaker | None:
         """Where no speaker is labelled: who is named right behind the cue, or right before it, or the last person."""
