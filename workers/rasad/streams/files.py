@@ -179,8 +179,8 @@ def _unpacked(stream: io.BufferedReader[Any]) -> io.BufferedReader[Any]:
 class _ZstdStream(io.RawIOBase):
     """Zstandard frames as one stream, in bounded memory.
 
-    zstandard's own reader takes data that is cut short for its end, and its `decompressobj`, which does not, unpacks all
-    that it is given at once. So that is given little.
+    zstandard's own reader takes data that is cut short for its end. Its `decompressobj` does not, but unpacks at once
+    all that it is given, so it is given little.
     """
 
     def __init__(self, source: IO[bytes]) -> None:
