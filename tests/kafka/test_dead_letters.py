@@ -166,6 +166,19 @@ def test_a_redrive_asks_first_and_sends_each_letter_once_as_it_was(
     assert [each["redriven"]["to"] for each in listed] == [topics.raw] * 3
 
 
+def test_of_a_letter_that_was_written_twice_one_is_sent(
+    connection: Connection, ordered_topics: TopicSettings, rasad: Rasad
+) -> None:
+    topics = ordered_topics
+    found = letter(topics, good(0))
+    publish(connection, topics, [found, found, letter(topics, good(1), 1), found])
+    assert rasad("redrive", "--yes", "0:3").stdout.splitlines()[-1] == "sent 1 of 1"
+    rest = rasad("redrive", "--yes")
+    assert rest.stdout.splitlines()[-2:] == ["1 sent back earlier: left out", "sent 1 of 1"]
+    assert [each.value for each in written(connection, topics.raw)] == [good(0), good(1)]
+    assert len(places(rasad("list", "--json"))) == 4
+
+
 def test_a_mended_fault_gives_an_event_and_a_lasting_one_stops_after_some_attempts(
     connection: Connection, ordered_topics: TopicSettings, group: str, rasad: Rasad
 ) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import get_args
+from typing import Any, get_args
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,7 +46,7 @@ from rasad.streams.dead_letters import (
     stored_letter,
 )
 from rasad.streams.publication import Headers, dead_letter_publication
-from rasad.streams.redriving import note_of, outputs, planned, sent_back, standing
+from rasad.streams.redriving import Notes, note_of, outputs, planned, sent_back, standing, with_copies
 
 TOPICS = TopicSettings()
 NOON = 1_795_003_200_000
@@ -92,8 +93,9 @@ def note(letter: StoredLetter) -> Redrive:
     return from_bytes(Redrive, noted.publication.value or b"")
 
 
-def known(*letters: StoredLetter) -> dict[bytes, Redrive]:
-    return {(outputs(each, TOPICS, datetime.now(UTC))[1].publication.key or b""): note(each) for each in letters}
+def known(*letters: StoredLetter) -> Notes:
+    keys = (outputs(each, TOPICS, datetime.now(UTC))[1].publication.key or b"" for each in letters)
+    return with_copies(dict(zip(keys, map(note, letters), strict=True)))
 
 
 def without_redrive(headers: Headers) -> bool:
@@ -201,9 +203,48 @@ def test_the_note_of_a_redrive_holds_for_its_letter_alone() -> None:
     assert (record.publication.topic, record.partition) == ("news.raw.ar", 1)
     assert (noted.publication.topic, noted.publication.key) == (TOPICS.redriven, b"news.raw.ar.dlq:2:17")
     assert note_of(letter, notes) == notes[b"news.raw.ar.dlq:2:17"]
-    assert note_of(replace(letter, timestamp=NOON + 1), notes) is None, "of a topic that was made anew"
+    other = stored(Record(value=b"w", topic="news.raw.ar", partition=1))
+    assert other.place == letter.place
+    assert note_of(replace(other, timestamp=NOON + 1), notes) is None, "of a topic that was made anew"
+    assert note_of(replace(other, place=Place(2, 18)), notes) is None
+    assert note_of(replace(other, topic="other.dlq"), notes) is None
+
+
+def test_the_note_of_an_earlier_version_holds_for_its_letter() -> None:
+    letter = stored(Record(value=b"v", topic="news.raw.ar", partition=1))
+    _, noted = outputs(letter, TOPICS, datetime.now(UTC))
+    told = {key: value for key, value in orjson.loads(noted.publication.value or b"").items() if key != "identity"}
+    notes = with_copies({noted.publication.key or b"": from_bytes(Redrive, orjson.dumps(told))})
+    assert note_of(letter, notes) is not None
     assert note_of(replace(letter, place=Place(2, 18)), notes) is None
-    assert note_of(replace(letter, topic="other.dlq"), notes) is None
+
+
+def test_of_the_copies_of_a_letter_one_is_sent_and_all_count_as_sent() -> None:
+    record = Record(value=b"v", key=b"k", headers=(("x", b"1"),), topic="news.raw.ar", partition=1, offset=5)
+    first, second = stored(record, offset=17), stored(record, offset=20)
+    assert planned([first, second], {}, 3).pending == (first.without_value(),)
+    assert note_of(second.without_value(), known(first)) == note(first)
+    plan = planned([second], known(first), 3)
+    assert (plan.pending, plan.already) == ((), 1)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"offset": 6}, {"partition": 2}, {"topic": "other"}, {"value": b"w"}, {"key": None}, {"headers": (("x", b"2"),)}],
+    ids=str,
+)
+def test_letters_of_other_records_are_no_copies(changed: dict[str, Any]) -> None:
+    record = Record(value=b"v", key=b"k", headers=(("x", b"1"),), topic="news.raw.ar", partition=1, offset=5)
+    first, other = stored(record), stored(replace(record, **changed), offset=20)
+    assert len(planned([first, other], {}, 3).pending) == 2
+    assert note_of(other, known(first)) is None
+
+
+def test_the_letter_of_another_attempt_is_no_copy() -> None:
+    record = Record(value=b"v", topic="news.raw.ar", partition=1, offset=5)
+    first = stored(record)
+    again = stored(replace(record, headers=((ATTEMPT_HEADER, b"2"),)), offset=20)
+    assert note_of(again, known(first)) is None
 
 
 def test_letters_wait_for_a_redrive_until_they_had_one_or_failed_too_often() -> None:

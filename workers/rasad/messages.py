@@ -288,6 +288,7 @@ class Redrive:
 
     `topic`, `partition` and `offset` are the dead letter's, `timestamp` its own in milliseconds since the epoch, which
     tells it from another at that offset of a topic that was made anew. `attempt` is what the sent record counts as.
+    `identity` is what the letter has in common with its copies alone; notes of earlier versions have none.
     """
 
     topic: str
@@ -297,6 +298,7 @@ class Redrive:
     sent_to: str
     sent_at: str
     attempt: int
+    identity: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ See `publication.dead_letter_publication` for how they are written.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -92,7 +93,8 @@ class StoredLetter:
     """A dead letter as its topic holds it: `topic`, `place` and `timestamp` (milliseconds) are its own.
 
     `record` is the original as it was read; where its value is omitted, that value is empty. `source` is who published
-    the article, as far as the value tells.
+    the article, as far as the value tells. `identity` is the same for all copies of a letter, such as a worker leaves
+    that was killed before it acknowledged the record, and for no other letter: the raw topic may have been made anew.
     """
 
     topic: str
@@ -107,6 +109,7 @@ class StoredLetter:
     value_omitted: bool
     value_bytes: int
     source: str | None
+    identity: str
 
     @property
     def origin(self) -> str:
@@ -127,18 +130,19 @@ def stored_letter(record: Record) -> StoredLetter | None:
     partition, offset = (told.get(f"rasad_{name}", "") for name in ("partition", "offset"))
     if not all(_NUMBER.fullmatch(part) for part in (partition, offset)):
         return None
+    original = Record(
+        value=record.value,
+        key=record.key,
+        headers=record.headers[:first],
+        topic=told.get("rasad_topic", ""),
+        partition=int(partition),
+        offset=int(offset),
+    )
     return StoredLetter(
         topic=record.topic,
         place=Place(record.partition, record.offset),
         timestamp=record.timestamp,
-        record=Record(
-            value=record.value,
-            key=record.key,
-            headers=record.headers[:first],
-            topic=told.get("rasad_topic", ""),
-            partition=int(partition),
-            offset=int(offset),
-        ),
+        record=original,
         reason=told[REASON_HEADER],
         detail=told.get("rasad_detail", ""),
         stage=told.get("rasad_stage", ""),
@@ -147,7 +151,20 @@ def stored_letter(record: Record) -> StoredLetter | None:
         value_omitted=VALUE_OMITTED_HEADER in told,
         value_bytes=len(record.value),
         source=source_of(record.value),
+        identity=_identity(record.topic, original, record.attempt),
     )
+
+
+def _identity(topic: str, original: Record, attempt: int) -> str:
+    """The topic of the letter, where its original was read, which attempt failed, and a digest of what was read."""
+    digest = hashlib.sha256(orjson.dumps([len(part) for part in _parts(original)]) + b"".join(_parts(original)))
+    origin = f"{original.topic}:{original.partition}:{original.offset}"
+    return f"{topic}:{origin}:{attempt}:{digest.hexdigest()[:32]}"
+
+
+def _parts(record: Record) -> list[bytes]:
+    headers = (part for name, value in record.headers for part in (name.encode("utf-8", "surrogatepass"), value))
+    return [record.key or b"", record.value, *headers]
 
 
 def source_of(value: bytes) -> str | None:

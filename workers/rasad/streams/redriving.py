@@ -5,6 +5,9 @@ readers of committed records see both or neither. The notes stand on a compacted
 place: the dead-letter topic holds nothing but dead letters, and no retention takes a note away before its letter. All
 redrives of one dead-letter topic share a transactional id. Taking it ends what a killed one left open and fences one
 that still runs; only then are the notes read, so two at once send nothing twice.
+
+A worker that was killed before it acknowledged a record has written its letter, and the next one writes it again. Such
+copies have one identity, under which one of them is sent and all count as sent.
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ _TRANSACTION_BYTES: Final = 4 * 1024 * 1024
 _REDRIVE_HEADERS: Final = (REDRIVEN_FROM_HEADER, ATTEMPT_HEADER)
 
 Notes = Mapping[bytes, Redrive]
-"""What was redriven, under the names of the letters."""
+"""What was redriven, under the names of the letters and under what all copies of them have in common."""
 Standing = Literal["pending", "redriven", "exhausted"]
 
 
@@ -61,13 +64,29 @@ def notes(connection: Connection, topics: TopicSettings) -> Notes:
             except ValidationError as error:
                 place = f"{record.topic}:{record.partition}:{record.offset}"
                 raise DriverError(f"{place} is no note of a redrive: write a tombstone under its key") from error
-    return found
+    return with_copies(found)
+
+
+def with_copies(found: Mapping[bytes, Redrive]) -> Notes:
+    """The notes of single letters, also under what their copies have in common with them."""
+    return {**found, **{note.identity.encode(): note for note in found.values() if note.identity is not None}}
 
 
 def note_of(letter: StoredLetter, known: Notes) -> Redrive | None:
-    """The note that `letter` was redriven, if it was; not that of an earlier topic's letter at the same place."""
+    """The note that `letter` or a copy was redriven, if one was; not that of an earlier topic's at the same place."""
     note = known.get(_name(letter))
-    return note if note is not None and note.timestamp == letter.timestamp else None
+    if note is not None and note.timestamp == letter.timestamp:
+        return note
+    return known.get(letter.identity.encode())
+
+
+def _once(letters: Iterable[StoredLetter]) -> Iterator[StoredLetter]:
+    """The letters without the copies of those that came before."""
+    seen: set[str] = set()
+    for letter in letters:
+        if letter.identity not in seen:
+            seen.add(letter.identity)
+            yield letter
 
 
 def standing(letter: StoredLetter, known: Notes, max_attempts: int) -> Standing:
@@ -87,11 +106,11 @@ class Plan:
 
 
 def planned(letters: Iterable[StoredLetter], known: Notes, max_attempts: int, limit: int | None = None) -> Plan:
-    """Sort letters out by their standing, without their values; of those to send, the newest `limit`."""
+    """Sort letters out by their standing, without their values and copies; of those to send, the newest `limit`."""
     pending: deque[StoredLetter] = deque(maxlen=limit)
     exhausted: list[StoredLetter] = []
     already = 0
-    for letter in letters:
+    for letter in _once(letters):
         match standing(letter, known, max_attempts):
             case "pending":
                 pending.append(letter.without_value())
@@ -135,6 +154,7 @@ def outputs(letter: StoredLetter, topics: TopicSettings, now: datetime) -> tuple
         sent_to=letter.record.topic,
         sent_at=now.isoformat(timespec="milliseconds"),
         attempt=letter.attempt + 1,
+        identity=letter.identity,
     )
     noted = Publication(topic=topics.redriven, key=_name(letter), value=to_bytes(note), headers=())
     return Output(sent_back(letter), letter.record.partition), Output(noted)
@@ -175,7 +195,8 @@ def redrive(
     told: Callable[[int], None] = lambda _done: None,
     patience_s: float = WAIT_LIMIT_S,
 ) -> Redriven:
-    """Send the letters back, oldest first; values of `chosen` may be left out, since all are read again.
+    """Send the letters back, oldest first; values of `chosen` may be left out, since all are read again, and of copies
+    the first goes.
 
     `told` hears how many letters are done with after each transaction. Raises DriverError where the topic of notes is
     missing or another redrive takes over, BrokerUnavailable where no broker answers for `patience_s`; what was sent
@@ -189,7 +210,7 @@ def redrive(
     refused: list[Refusal] = []
     with Transactions(connection, transactional_id(topics), patience_s=patience_s) as transactions:
         known = notes(connection, topics)
-        places = [letter.place for letter in chosen]
+        places = [letter.place for letter in _once(chosen)]
         reading = letters_at(connection, topics.dead_letters, places, patience_s=patience_s)
         verdicts = (note_of(each, known) or _sendable(connection, each, limits, max_attempts) for each in reading)
         for batch in _batches(verdicts):
