@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from rasad.enrich.ner import entity_type, trim
+from rasad.enrich.ner import Name, entity_type, named, trim
 from rasad.enrich.reading import Document
 from rasad.inference.decoding import LabelledSpan
 
@@ -62,3 +62,30 @@ def test_marks_alone_are_no_name(read: Read) -> None:
 )
 def test_labels_fold_into_types(label: str, labels: tuple[str, ...], expected: object) -> None:
     assert entity_type(label, labels) == expected
+
+
+def names_in(read: Read, marked: str) -> list[Name]:
+    """The names of a text in which `[kind words]` marks each."""
+    words = marked.split()
+    opened = [index for index, word in enumerate(words) if word.startswith("[")]
+    closed = [index for index, word in enumerate(words) if word.endswith("]")]
+    plain = " ".join(word.strip("]") for word in words if not word.startswith("["))
+    text = read("", plain).body
+    spans = [
+        LabelledSpan(first - before, last - before, words[first][1:], 0.9)
+        for before, (first, last) in enumerate(zip(opened, closed, strict=True))
+    ]
+    return named([(text, span) for span in spans], EIGHT)
+
+
+@pytest.mark.parametrize(
+    ("marked", "canonical"),
+    [
+        ("[PER ستيفاني وليامز] ثم قالت [PER وليامز] إن", "وليامز"),
+        ("[PER عبد الوافي لفتيت] ثم [PER لفتيت] أمس", "لفتيت"),
+        ("[PER ستيفاني وليامز] ثم [PER ووليامز] أمس", "وليامز"),
+        ("[ORG مجلس وليامز] ثم قالت [PER وليامز] إن", "ليامز"),
+    ],
+)
+def test_a_surname_keeps_the_letter_that_the_full_name_has(read: Read, marked: str, canonical: str) -> None:
+    assert names_in(read, marked)[-1].canonical == canonical

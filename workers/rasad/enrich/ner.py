@@ -11,6 +11,7 @@ from rasad.inference.decoding import LabelledSpan
 from rasad.inference.engine import Engine
 from rasad.messages import EntitySubtype, EntityType, Field
 from rasad.text.clitics import strip_proclitics
+from rasad.text.search_key import search_key
 
 _FOLDED: Final[Mapping[str, tuple[EntityType, EntitySubtype | None]]] = {
     "PER": ("PER", None),
@@ -72,10 +73,20 @@ def names(engine: Engine, scored: Sequence[FieldScores], head: str, *, threshold
         for span in spans_of(engine, each, head)
         if span.prob >= threshold and (trimmed := trim(each.text, span)) is not None
     ]
+    return named(spans, labels)
+
+
+def named(spans: Sequence[tuple[FieldText, LabelledSpan]], labels: Container[str]) -> list[Name]:
+    """An article's spans as names, those of a type that Rasad has; each is evidence for the proclitics of the rest."""
+    kinds = [entity_type(span.type, labels) for _, span in spans]
     plain = [_plain(text, span) for text, span in spans]
     seen = frozenset(plain) | {name.split()[0] for name in plain}
+    persons = (name for name, kind in zip(plain, kinds, strict=True) if kind is not None and kind[0] == "PER")
+    whole = frozenset(search_key(word) for name in persons for word in name.split()[1:])
     return [
-        _name(text, span, kind, seen) for text, span in spans if (kind := entity_type(span.type, labels)) is not None
+        _name(text, span, kind, seen, whole)
+        for (text, span), kind in zip(spans, kinds, strict=True)
+        if kind is not None
     ]
 
 
@@ -111,11 +122,15 @@ def _plain(text: FieldText, span: LabelledSpan) -> str:
 
 
 def _name(
-    text: FieldText, span: LabelledSpan, kind: tuple[EntityType, EntitySubtype | None], seen: Container[str]
+    text: FieldText,
+    span: LabelledSpan,
+    kind: tuple[EntityType, EntitySubtype | None],
+    seen: Container[str],
+    whole: Container[str],
 ) -> Name:
     start, end = text.input_span(span.start, span.end)
     surface = text.tokenized.text[start:end]
-    core = strip_proclitics(surface, seen=seen)
+    core = strip_proclitics(surface, seen=seen, whole=whole)
     return Name(
         field=text.field,
         start=start,
