@@ -145,8 +145,8 @@ def _before_article(word: str, rest: str, article: _Article) -> tuple[int, str] 
     evident = (
         frequent
         or remaining.endswith(("ة", "ات"))
-        or _NEXT_DEFINITE.match(rest) is not None
         or search_key(remaining) in NAMES
+        or (search_key(remaining[2:]) in BODIES and _NEXT_DEFINITE.match(rest) is not None)
         or _is_seen(remaining, rest, article)
     )
     return (match.end(), "") if evident else None
