@@ -145,6 +145,21 @@ def test_a_body_in_brackets_is_another_name_of_the_one_before() -> None:
     assert found.entity_of_name == (0, 0, 0, 1)
 
 
+def test_a_body_of_one_word_is_the_same_with_the_article_and_without() -> None:
+    _, found = named_in(
+        "الفيفا وفيفا ونصر والنصر", ("الفيفا", "ORG"), ("فيفا", "ORG"), ("نصر", "PER"), ("النصر", "ORG")
+    )
+    assert [entity.canonical for entity in found.entities] == ["الفيفا", "نصر", "النصر"]
+    assert found.entity_of_name == (0, 0, 1, 2)
+
+
+def test_both_forms_of_a_body_join_the_one_that_either_is_bracketed_behind() -> None:
+    union = "الاتحاد الدولي"
+    for alias, other in permutations(("فيفا", "الفيفا")):
+        _, found = named_in(f"{union} ({alias}) ثم {other}", (union, "ORG"), (alias, "ORG"), (other, "ORG"))
+        assert [entity.canonical for entity in found.entities] == [union]
+
+
 def test_a_name_in_brackets_behind_two_bodies_joins_neither() -> None:
     african, european, union = "الاتحاد الأفريقي", "الاتحاد الأوروبي", "الاتحاد"
     text = f"{african} ({union}) يلتقي {european} ({union})"
@@ -193,7 +208,20 @@ def test_the_title_and_the_beginning_weigh_most() -> None:
 
 
 FORMS = st.sampled_from(
-    ["السراج", "فايز السراج", "حسن", "علي حسن", "عمر حسن", "الأمم المتحدة", "مجلس الأمن", "مجلس الأمن الدولي", "ـ", "X"]
+    [
+        "السراج",
+        "فايز السراج",
+        "حسن",
+        "علي حسن",
+        "عمر حسن",
+        "الأمم المتحدة",
+        "مجلس الأمن",
+        "مجلس الأمن الدولي",
+        "فيفا",
+        "الفيفا",
+        "ـ",
+        "X",
+    ]
 )
 
 

@@ -87,7 +87,7 @@ def resolve(names: Sequence[Name], texts: Mapping[Field, str]) -> Resolution:
     Names with one search key are one entity. A part of a person's name (`السراج`) joins the only fuller name that
     holds it, a body's short form (`حكومة الوفاق`, or `النهضة` for `حركة النهضة`) the only longer one, and so does the
     name in brackets right behind a body's (`حلف شمال الأطلسي (الناتو)`). Where two bodies or persons fit, nothing is
-    joined.
+    joined. A body of one word is the same with ال and without (`الفيفا`, `فيفا`).
     """
     groups: dict[str, list[int]] = defaultdict(list)
     for index, name in enumerate(names):
@@ -129,7 +129,7 @@ def entity_id(kind: EntityType, canonical: str) -> str:
 
 
 def _parents(types: Mapping[str, EntityType], bracketed: Mapping[str, set[str]]) -> dict[str, str]:
-    """For each key that is a shorter form of another, that other one."""
+    """For each key that is another form of a fuller one, or of one with ال, that one."""
     persons = {key: bare_words(key) for key, kind in types.items() if kind == "PER"}
     orgs = {key: key.split() for key, kind in types.items() if kind == "ORG"}
     parents = _fullest(persons, is_part_of_person) | _fullest(orgs, is_short_form)
@@ -137,6 +137,13 @@ def _parents(types: Mapping[str, EntityType], bracketed: Mapping[str, set[str]])
         bodies = {_root(name, parents) for name in holders if types[name] == "ORG"} - {alias}
         if types[alias] == "ORG" and alias not in parents and len(bodies) == 1:
             parents[alias] = bodies.pop()
+    for bare, definite in [(key, f"ال{key}") for key, words in orgs.items() if len(words) == 1 and f"ال{key}" in orgs]:
+        if _root(bare, parents) == _root(definite, parents):
+            continue
+        if bare not in parents:
+            parents[bare] = definite
+        elif definite not in parents:
+            parents[definite] = bare
     return parents
 
 
