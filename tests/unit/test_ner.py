@@ -89,3 +89,18 @@ def names_in(read: Read, marked: str) -> list[Name]:
 )
 def test_a_surname_keeps_the_letter_that_the_full_name_has(read: Read, marked: str, canonical: str) -> None:
     assert names_in(read, marked)[-1].canonical == canonical
+
+
+@pytest.mark.parametrize(
+    ("marked", "canonicals"),
+    [
+        ("صعد سهم [ORG مصرف] الراجحي", []),
+        ("صعد سهم [ORG ومصرف] الراجحي", []),
+        ("قالت [ORG قوات] إن", []),
+        ("قالت [ORG كتلة] و [ORG جبهة العمل الإسلامي] إن", ["جبهة العمل الإسلامي"]),
+        ("قالت [ORG النادي] إن", ["النادي"]),
+        ("قالت [PER تيار] إن", ["تيار"]),
+    ],
+)
+def test_the_noun_of_a_kind_alone_names_no_body(read: Read, marked: str, canonicals: list[str]) -> None:
+    assert [name.canonical for name in names_in(read, marked)] == canonicals

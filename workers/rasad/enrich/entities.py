@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 
 from rasad.enrich.ner import Name
 from rasad.messages import Entity, EntitySubtype, EntityType, Field, derived_id
+from rasad.text.lexicon import KINDS_OF_BODY
 from rasad.text.search_key import search_key
 
 Choice = TypeVar("Choice")
@@ -19,12 +20,7 @@ Choice = TypeVar("Choice")
 ROUNDED: Final = 4
 """Decimals of every number in an event."""
 
-CLASS_NOUNS: Final = frozenset(
-    search_key(
-        "حركة حزب تنظيم جماعة شركة الشركة مجموعة نادي النادي فريق قناة صحيفة جريدة مجلة وكالة شبكة موقع منظمة مؤسسة "
-        "تيار كتلة تحالف ائتلاف ميليشيا ميليشيات مليشيا مليشيات كتائب جبهة هيئة مصرف بنك البنك وزارة محكمة المحكمة"
-    ).split()
-)
+CLASS_NOUNS: Final = KINDS_OF_BODY | frozenset(search_key("الشركة النادي البنك المحكمة").split())
 """Nouns of a kind of body, which news leaves off once the body is known: `حركة النهضة`, then `النهضة`."""
 
 _DISTINGUISHING: Final = frozenset(search_key("الحر الحرة الجديد الجديدة الموازي الموازية").split())

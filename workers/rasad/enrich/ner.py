@@ -11,6 +11,7 @@ from rasad.inference.decoding import LabelledSpan
 from rasad.inference.engine import Engine
 from rasad.messages import EntitySubtype, EntityType, Field
 from rasad.text.clitics import strip_proclitics
+from rasad.text.lexicon import KINDS_OF_BODY
 from rasad.text.search_key import search_key
 
 _FOLDED: Final[Mapping[str, tuple[EntityType, EntitySubtype | None]]] = {
@@ -33,6 +34,8 @@ _OTHER_NAMES: Final[Mapping[str, EntityType]] = {
 }
 _OPENING: Final[Mapping[str, str]] = {")": "(", "]": "[", "}": "{"}
 _QUOTES: Final = frozenset("\"'")
+_NO_BODIES: Final = KINDS_OF_BODY | frozenset(search_key("قوات بعثة فرع إدارة").split())
+"""What is left of a body whose name a model lost: `مصرف` of `مصرف الراجحي`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,17 +80,21 @@ def names(engine: Engine, scored: Sequence[FieldScores], head: str, *, threshold
 
 
 def named(spans: Sequence[tuple[FieldText, LabelledSpan]], labels: Container[str]) -> list[Name]:
-    """An article's spans as names, those of a type that Rasad has; each is evidence for the proclitics of the rest."""
+    """An article's spans as names, each of them evidence for the proclitics of the rest.
+
+    Spans of a type that Rasad has none for are left out, and bodies of which there is but the noun of their kind.
+    """
     kinds = [entity_type(span.type, labels) for _, span in spans]
     plain = [_plain(text, span) for text, span in spans]
     seen = frozenset(plain) | {name.split()[0] for name in plain}
     persons = (name for name, kind in zip(plain, kinds, strict=True) if kind is not None and kind[0] == "PER")
     whole = frozenset(search_key(word) for name in persons for word in name.split()[1:])
-    return [
+    found = (
         _name(text, span, kind, seen, whole)
         for (text, span), kind in zip(spans, kinds, strict=True)
         if kind is not None
-    ]
+    )
+    return [name for name in found if name.type != "ORG" or search_key(name.canonical) not in _NO_BODIES]
 
 
 def trim(text: FieldText, span: LabelledSpan) -> LabelledSpan | None:

@@ -139,6 +139,14 @@ NAMES: Final = _keys(_COUNTRIES, _CITIES, _REGIONS, _PERSONS, _ORGANISATIONS, _H
 BODIES: Final = _keys(_COUNTRIES, _CITIES, _REGIONS, _ORGANISATIONS, _HEADS)
 """`NAMES` without persons: short names of persons are too often the end of another name (كريم, ريم)."""
 
+KINDS_OF_BODY: Final = _keys(
+    """
+    حركة حزب تنظيم جماعة شركة مجموعة نادي فريق قناة صحيفة جريدة مجلة وكالة شبكة موقع منظمة مؤسسة تيار كتلة تحالف
+    ائتلاف ميليشيا ميليشيات مليشيا مليشيات كتائب جبهة هيئة مصرف بنك وزارة محكمة
+    """
+)
+"""Search keys of indefinite nouns that say what kind of body the name behind them is."""
+
 WHOLE: Final = _keys(
     # و
     """
