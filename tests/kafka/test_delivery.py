@@ -7,6 +7,8 @@ import time
 
 import orjson
 import pytest
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.structs import OffsetAndMetadata
 
 from rasad import broker
 from rasad.settings import TopicSettings
@@ -179,6 +181,41 @@ def test_versions_of_an_article_stay_in_order_where_some_are_written_later(
         outcomes = wait_for(connection, ordered_topics, places)
         assert running.end(signal.SIGTERM) == 0
     assert [outcome.place for outcome in outcomes] == places
+
+
+class BadName(str):
+    """A header's name that a producer writes as bytes that are no UTF-8."""
+
+    __slots__ = ()
+
+    def encode(self, *_: object) -> bytes:
+        return b"\xff\xfe"
+
+
+@pytest.mark.parametrize("before", [0, 5])
+def test_a_record_that_no_client_can_read_ends_workers_with_its_place(
+    connection: Connection, ordered_topics: TopicSettings, group: str, before: int
+) -> None:
+    topics = ordered_topics
+    places = produce(connection, topics.raw, map(article, range(before)))
+    with KafkaProducer(**connection.kafka_python()) as producer:
+        producer.send(topics.raw, value=article(98), headers=[(BadName("name"), b"")])
+    (last,) = produce(connection, topics.raw, [article(99)])
+    with worker(connection, topics, group) as at_least_once:
+        assert at_least_once.exit_status(60) == 1
+    with worker(connection, topics, group, exactly_once=True) as exactly_once:
+        assert exactly_once.exit_status(60) == 1
+    for ended, advice in ((at_least_once, "--exactly-once"), (exactly_once, f"--to-offset {before + 1}")):
+        assert f"{topics.raw}[0]@{before}: " in ended.lines[-1]
+        assert advice in ended.lines[-1]
+        assert not any("Traceback" in line for line in ended.lines), "".join(ended.lines)
+    assert {outcome.place for outcome in read(connection, topics)} == set(places)
+    assert committed(connection, group, topics.raw) == {0: before}
+    with KafkaConsumer(**connection.kafka_python(), group_id=group) as moved:
+        moved.commit({TopicPartition(topics.raw, 0): OffsetAndMetadata(before + 1, "", -1)})
+    with worker(connection, topics, group) as again:
+        wait_for(connection, topics, [*places, last])
+        assert again.end(signal.SIGTERM) == 0
 
 
 def test_missing_topics_are_a_start_up_error(connection: Connection, group: str) -> None:

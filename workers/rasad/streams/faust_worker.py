@@ -44,6 +44,7 @@ from rasad.streams.publication import (
     turns,
     verified,
 )
+from rasad.streams.unreadable import UnreadableRecord
 
 log = structlog.get_logger(__name__)
 
@@ -121,7 +122,8 @@ class _Session:
         try:
             failure = await self._first_end(app)
             if failure is not None:
-                log.error("the worker ends early", error=str(_as_driver_error(failure)), exc_info=failure)
+                told = None if isinstance(failure, UnreadableRecord) else failure
+                log.error("the worker ends early", error=str(_as_driver_error(failure)), exc_info=told)
         finally:
             watch.cancel()
             await self._wind_up(app, commit=failure is None)

@@ -18,7 +18,7 @@ from typing import Any, Final, Self
 import structlog
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import CommitFailedError, KafkaError, RebalanceInProgressError, RetriableError
+from kafka.errors import CommitFailedError, CorruptRecordError, KafkaError, RebalanceInProgressError, RetriableError
 from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 
 from rasad.messages import Record
@@ -27,6 +27,7 @@ from rasad.streams.batching import Limits, Waiting
 from rasad.streams.connection import Connection
 from rasad.streams.topic_reader import partitions_of, record_of
 from rasad.streams.topics import RAW_BYTES
+from rasad.streams.unreadable import UnreadableRecord
 
 log = structlog.get_logger(__name__)
 
@@ -43,13 +44,22 @@ _RECONNECT_WITHIN_MS: Final = 5_000
 
 
 class GroupConsumer(KafkaConsumer):  # type: ignore[misc]
-    """kafka-python's consumer, mended: it never stays in a group without heartbeats. 3.0.12 does so in two ways.
+    """kafka-python's consumer, mended: it never stays in a group without heartbeats, nor spins at an unreadable record.
+
+    3.0.12 stays in two ways.
 
     - A `poll` that runs out of time leaves its request to join under way, and the next one goes on with it if there is
       still reason to join. But a leader that joined because its topics' partitions changed has none once it has
       assigned them (`ConsumerCoordinator.need_rejoin`), and remains between two generations.
     - A static member whose instance id another process took stops its heartbeats, and says so in the log alone.
+
+    A record that it cannot decode it tells once, or not at all where its partition is paused just then, and `poll`
+    never returns after that. Here such a partition stays paused, and stands in `unreadable` with the record's offset.
     """
+
+    def __init__(self, *topics: str, **configs: Any) -> None:  # noqa: ANN401
+        self.unreadable: dict[TopicPartition, int] = {}
+        super().__init__(*topics, **configs)
 
     def poll(
         self,
@@ -63,8 +73,24 @@ class GroupConsumer(KafkaConsumer):  # type: ignore[misc]
             state == MemberState.STABLE and self._coordinator.heartbeat.session_timeout_expired()
         ):
             self._coordinator.request_rejoin()
-        polled: dict[TopicPartition, list[Any]] = super().poll(timeout_ms, max_records, update_offsets)
+        polled: dict[TopicPartition, list[Any]] = {}
+        try:
+            polled = super().poll(timeout_ms, max_records, update_offsets)
+        except CorruptRecordError:
+            records = self._fetcher._next_partition_records  # noqa: SLF001
+            if not records:
+                raise
+            self._leave_alone(records.topic_partition, records.next_fetch_offset)
+        # What came with records would be raised by the next call.
+        failure = self._fetcher._next_in_line_exception_metadata  # noqa: SLF001
+        if failure is not None and isinstance(failure.exception, CorruptRecordError):
+            self._leave_alone(failure.partition, failure.fetched_offset)
         return polled
+
+    def _leave_alone(self, partition: TopicPartition, offset: int) -> None:
+        self.unreadable[partition] = offset
+        if partition in self.assignment():
+            self.pause(partition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +108,7 @@ class _Tenures(ConsumerRebalanceListener):  # type: ignore[misc]
     kafka-python calls this in its own thread while the polling thread waits in `poll`.
     """
 
-    def __init__(self, consumer: KafkaConsumer) -> None:
+    def __init__(self, consumer: GroupConsumer) -> None:
         self._consumer = consumer
         self.now: dict[TopicPartition, object] = {}
         self.fresh: set[TopicPartition] = set()
@@ -97,6 +123,7 @@ class _Tenures(ConsumerRebalanceListener):  # type: ignore[misc]
         """End their tenures; the base class calls this for lost partitions too."""
         for partition in revoked:
             self.now.pop(partition, None)
+            self._consumer.unreadable.pop(partition, None)
         self.fresh -= revoked
 
     def renew(self) -> None:
@@ -165,14 +192,15 @@ class Membership:
     def take(self) -> list[Taken]:
         """The next batch (see `rasad.streams.batching`); none where no record came for a while.
 
-        Records of partitions that went while they were gathered are left out.
+        Records of partitions that went while they were gathered are left out. Raises UnreadableRecord where all before
+        such a record has been taken.
         """
         self._settle_starts()
-        self._consumer.resume(*(self._consumer.assignment() - self._tenures.fresh))
-        self._gather(0 if self._waiting else _IDLE_MS)
-        while (pause_s := self._waiting.wait_s(sum(self.lags().values()))) > 0:
-            self._gather(max(round(pause_s * 1000), 1))
-        self._consumer.pause(*self._consumer.assignment())
+        unreadable = self._unreadable()
+        if unreadable is None:
+            self._fill()
+        elif not self._waiting:
+            raise unreadable
         return [each for each in self._waiting.take(sum(self.lags().values())) if self.holds(each)]
 
     def finished(self, ends: Mapping[TopicPartition, int]) -> None:
@@ -221,6 +249,19 @@ class Membership:
                 log.debug("a partition's start is not settled yet", partition=partition.partition, error=repr(error))
                 return
             self._tenures.fresh.discard(partition)
+
+    def _unreadable(self) -> UnreadableRecord | None:
+        """What tells of a record in our partitions that cannot be read, where there is one."""
+        found = next(iter(self._consumer.unreadable.items()), None)
+        return found and UnreadableRecord.next(self._worker.group_id, *found)
+
+    def _fill(self) -> None:
+        """Read what there is for the next batch, of all partitions whose start is settled."""
+        self._consumer.resume(*(self._consumer.assignment() - self._tenures.fresh - self._consumer.unreadable.keys()))
+        self._gather(0 if self._waiting else _IDLE_MS)
+        while (pause_s := self._waiting.wait_s(sum(self.lags().values()))) > 0:
+            self._gather(max(round(pause_s * 1000), 1))
+        self._consumer.pause(*self._consumer.assignment())
 
     def _gather(self, milliseconds: int) -> None:
         """Poll for records, for so long where none is at hand, up to as many as a batch may have."""

@@ -25,6 +25,8 @@ from faust.transport.drivers import aiokafka as faust_aiokafka
 from faust.types.tuples import TP, ack_lock
 from mode.utils.futures import notify
 
+from rasad.streams.unreadable import UnreadableRecord
+
 # Of Faust's own logger family, so that its talk of every start and stop is set apart from Rasad's log.
 _LOGGER = logging.getLogger("faust.rasad")
 
@@ -113,11 +115,27 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[mis
         return starts
 
     async def _fetch_records(self, *arguments: Any, **named: Any) -> Fetched:  # noqa: ANN401
-        records = await super()._fetch_records(*arguments, **named)
         consumer = self._ensure_consumer()
+        try:
+            records = await super()._fetch_records(*arguments, **named)
+        except UnicodeDecodeError as error:
+            found = _unreadable(consumer)
+            if found is None:
+                raise
+            partition, offset = found
+            raise UnreadableRecord.in_fetch(self.app.conf.id, partition, offset) from error
         known = {partition: consumer.highwater(partition) for partition in consumer.assignment()}
         self.highwaters = {partition: end for partition, end in known.items() if end is not None}
         return Fetched(records, self.seeks)
+
+
+def _unreadable(consumer: Any) -> tuple[Any, int] | None:  # noqa: ANN401
+    """The partition whose records broke off in the last fetch, and the offset at which they did."""
+    for partition, result in consumer._fetcher._records.items():  # noqa: SLF001
+        records = getattr(result, "_partition_records", None)
+        if records is not None and records._records_iterator.gi_frame is None:  # noqa: SLF001
+            return partition, records.next_fetch_offset
+    return None
 
 
 class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
@@ -152,6 +170,7 @@ class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
 
     async def _drain_messages(self, fetcher: Any) -> None:  # noqa: ANN401
         """Hand fetched records to the streams until the consumer or its fetcher stops."""
+        unreadable: UnreadableRecord | None = None
         try:
             while not (self.should_stop or fetcher.should_stop):
                 await self.sleep(0)
@@ -159,9 +178,14 @@ class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
                 async for partition, message in messages:
                     self._in_flight[partition].hand_out(message.offset)
                     await self.wait_first(self.callback(message), self.suspend_flow.wait())
+        except UnreadableRecord as error:
+            unreadable = error
         except (*self.consumer_stopped_errors, asyncio.CancelledError):
             if not self.app.should_stop:
                 raise
+        if unreadable is not None:
+            # Raised, or told while it is handled, it is logged with its way through the libraries, which helps nobody.
+            await self.crash(unreadable)
 
     def ack(self, message: Any) -> bool:  # noqa: ANN401
         """Note that a record is done with. False where it was not in flight, as after a rebalance."""

@@ -56,6 +56,7 @@ from rasad.streams.log_limits import limit_repeats
 from rasad.streams.membership import ASSIGNOR, Membership, Taken, committing
 from rasad.streams.publication import REASON_HEADER, Publication, verified
 from rasad.streams.transactions import Aborted, Fenced, Output, Transactions, fitting, largest_messages
+from rasad.streams.unreadable import UnreadableRecord
 
 log = structlog.get_logger(__name__)
 
@@ -98,7 +99,8 @@ class TransactionalWorker:
                 finished = self._work(enrich, stopping, health)
         except Exception as error:
             failure = _as_driver_error(error, self.worker)
-            log.exception("the worker ends early", error=str(failure))
+            told = None if isinstance(error, UnreadableRecord) else error
+            log.exception("the worker ends early", error=str(failure), exc_info=told)
             if failure is error:
                 raise
             raise failure from error
