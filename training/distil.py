@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from training.finetune_ner import WEIGHTS, dev_windows, score, to_device, traini
 from training.labels import paragraphs
 from training.machine import autocast, device
 from training.optimisation import Optimisation, batches, corrupt
+from training.rounds import train_in_rounds
 from training.run import RAW
 from training.tagger import Tagger, collate, save_heads
 from training.tagging import Document, Window, news_document, windows
@@ -205,30 +205,38 @@ def main() -> None:
     average = copy.deepcopy(student)
     optimisation = Optimisation(student, average, lr=arguments.lr, head_lr=arguments.head_lr)
     context = autocast()
-    checkpoint = arguments.out / "checkpoint.pt"
-    done, steps = optimisation.resume(checkpoint)
-    for number in range(done, arguments.rounds):
-        generator = torch.Generator().manual_seed(arguments.seed * 1000 + number)
-        groups = list(batches(train, arguments.tokens, np.random.default_rng([arguments.seed, number])))
-        steps = steps or len(groups) * arguments.rounds
-        recent: list[float] = []
-        for group in tqdm(groups, desc=f"round {number + 1}/{arguments.rounds}", unit=" batches", mininterval=10):
-            ids = collate([each.window for each in group], (), padding).ids
-            with context:
-                loss = loss_of(student, teacher, group, corrupt(ids, mask_id, arguments.mask, generator), padding)
-            recent.append(optimisation.apply(loss, steps))
-        row: dict[str, float] = {"round": number + 1, "loss": round(float(np.mean(recent)), 4)}
+
+    def groups(number: int) -> list[list[Read]]:
+        return list(batches(train, arguments.tokens, np.random.default_rng([arguments.seed, number])))
+
+    def loss(group: list[Read], generator: torch.Generator) -> Tensor:
+        ids = collate([each.window for each in group], (), padding).ids
+        with context:
+            return loss_of(student, teacher, group, corrupt(ids, mask_id, arguments.mask, generator), padding)
+
+    def scores(_: int) -> dict[str, float]:
+        row = {}
         for which, candidate in (("last", student), ("average", average)):
             for layer, found in dev.items():
                 with context:
                     row[f"{which}/{layer}"] = round(score(candidate, found, layer, padding).score().f1, 2)
-        with (arguments.out / "log.jsonl").open("a") as log:
-            log.write(json.dumps(row) + "\n")
-        tqdm.write(json.dumps(row))
-        optimisation.save(checkpoint, number + 1, steps)
+        return row
+
+    def keep(row: dict[str, float]) -> None:
         chosen = average if row["average/news"] >= row["last/news"] else student
         chosen.encoder.save_pretrained(arguments.out)
         save_heads(chosen.heads, teacher.layers, arguments.out)
+
+    train_in_rounds(
+        optimisation,
+        arguments.out,
+        arguments.rounds,
+        groups=groups,
+        loss=loss,
+        scores=scores,
+        keep=keep,
+        seed=arguments.seed,
+    )
     (arguments.out / "tokenizer.json").write_bytes((arguments.teacher / "tokenizer.json").read_bytes())
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import random
 from collections.abc import Collection, Sequence
 from dataclasses import replace
@@ -19,7 +18,6 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from rasad.evaluation.corpora import TaggedSentence, contiguous_blocks, read_conll, read_jsonl
 from rasad.evaluation.spans import SpanScorer, spans_of
@@ -27,6 +25,7 @@ from rasad.inference.decoding import best_path, bio_scheme
 from training.labels import LABELS, labelled_articles
 from training.machine import autocast, device
 from training.optimisation import Optimisation, batches, corrupt
+from training.rounds import train_in_rounds
 from training.tagger import Tagger, TaggerBatch, collate, load_encoder, save_heads
 from training.tagging import (
     LAYERS,
@@ -94,6 +93,17 @@ def to_device(batch: TaggerBatch) -> TaggerBatch:
         batch.sizes,
         {name: labels.to(target) for name, labels in batch.labels.items()},
     )
+
+
+def tagging_loss(logits: dict[str, Tensor], batch: TaggerBatch) -> Tensor:
+    """Cross-entropy of all layers a word; `logits` are those of `batch`, `[words, labels]` by layer."""
+    loss = torch.zeros((), device=batch.ids.device)
+    for name, values in logits.items():
+        labels = batch.labels[name]
+        if bool((labels >= 0).any()):
+            summed = nn.functional.cross_entropy(values.float(), labels, ignore_index=-100, reduction="sum")
+            loss = loss + WEIGHTS.get(name, 1.0) * summed
+    return loss / sum(batch.sizes)
 
 
 def round_windows(
@@ -212,42 +222,34 @@ def main() -> None:
     average = copy.deepcopy(model)
     optimisation = Optimisation(model, average, lr=arguments.lr, head_lr=arguments.head_lr)
     context = autocast()
-    log = (arguments.out / "log.jsonl").open("a")
-    checkpoint = arguments.out / "checkpoint.pt"
-    done, steps = optimisation.resume(checkpoint)
-    row: dict[str, float | str | int] = {}
-    for number in range(done, arguments.rounds):
-        generator = torch.Generator().manual_seed(arguments.seed * 1000 + number)
+
+    def groups(number: int) -> list[list[Window]]:
         made = round_windows(corpora, passes, arguments.rounds, number, tokenizer, names, arguments.swap)
-        rng = np.random.default_rng([arguments.seed, number])
-        batched = list(batches(made, arguments.tokens, rng))
-        steps = steps or len(batched) * arguments.rounds
-        recent: list[float] = []
-        for group in tqdm(batched, desc=f"round {number + 1}/{arguments.rounds}", unit=" batches", mininterval=10):
-            batch = collate(group, list(layers), padding)
-            batch = to_device(batch.with_ids(corrupt(batch.ids, mask_id, arguments.mask, generator)))
-            with context:
-                logits = model(batch)
-            loss = torch.zeros((), device=batch.ids.device)
-            for name, values in logits.items():
-                labels = batch.labels[name]
-                if bool((labels >= 0).any()):
-                    summed = nn.functional.cross_entropy(values.float(), labels, ignore_index=-100, reduction="sum")
-                    loss = loss + WEIGHTS.get(name, 1.0) * summed
-            recent.append(optimisation.apply(loss / sum(batch.sizes), steps))
-        if number % 3 == 2 or number + 1 == arguments.rounds:
-            row = {"round": number + 1, "loss": round(float(np.mean(recent)), 4)}
-            for which, candidate in (("last", model), ("average", average)):
-                for layer, data_windows in dev.items():
-                    with context:
-                        result = score(candidate, data_windows, layer, padding)
-                    row[f"{which}/{layer}"] = round(result.score().f1, 2)
-                    if layer == "news":
-                        row[f"{which}/news/ORG"] = round(result.score("ORG").f1, 2)
-            log.write(json.dumps(row) + "\n")
-            log.flush()
-            tqdm.write(json.dumps(row))
-        optimisation.save(checkpoint, number + 1, steps)
+        return list(batches(made, arguments.tokens, np.random.default_rng([arguments.seed, number])))
+
+    def loss(group: list[Window], generator: torch.Generator) -> Tensor:
+        batch = collate(group, list(layers), padding)
+        batch = to_device(batch.with_ids(corrupt(batch.ids, mask_id, arguments.mask, generator)))
+        with context:
+            logits = model(batch)
+        return tagging_loss(logits, batch)
+
+    def scores(number: int) -> dict[str, float]:
+        found: dict[str, float] = {}
+        if number % 3 != 2 and number + 1 < arguments.rounds:
+            return found
+        for which, candidate in (("last", model), ("average", average)):
+            for layer, data_windows in dev.items():
+                with context:
+                    result = score(candidate, data_windows, layer, padding)
+                found[f"{which}/{layer}"] = round(result.score().f1, 2)
+                if layer == "news":
+                    found[f"{which}/news/ORG"] = round(result.score("ORG").f1, 2)
+        return found
+
+    row = train_in_rounds(
+        optimisation, arguments.out, arguments.rounds, groups=groups, loss=loss, scores=scores, seed=arguments.seed
+    )
     chosen = average if float(row.get("average/news", 0)) >= float(row.get("last/news", 0)) else model
     chosen.encoder.save_pretrained(arguments.out)
     kept = {name: labels for name, labels in layers.items() if name not in AUXILIARY}

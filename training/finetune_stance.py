@@ -24,7 +24,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-from tqdm import tqdm
 from transformers import BertModel
 
 from rasad.enrich.evidence import ranked, relevance
@@ -36,6 +35,7 @@ from rasad.text.sentences import split_sentences
 from training.labels import CLAIMS, LABELS, labelled_articles
 from training.machine import autocast, device
 from training.optimisation import Optimisation, batches, corrupt
+from training.rounds import train_in_rounds
 from training.tagger import load_encoder
 
 HEADS: dict[str, tuple[str, ...]] = {
@@ -232,6 +232,17 @@ def macro_f1(gold: Sequence[int], predicted: Sequence[int], classes: int) -> flo
     return sum(scores) / len(scores)
 
 
+def stance_loss(logits: dict[str, Tensor], group: Sequence[Pair], weights: dict[str, Tensor]) -> Tensor:
+    """Smoothed cross-entropy a pair, each under its own head; `logits` `[pairs, labels]` and `weights` by head."""
+    loss = torch.zeros((), device=device())
+    for name in sorted(Counter(p.head for p in group)):
+        rows = [i for i, p in enumerate(group) if p.head == name]
+        labels = torch.tensor([group[i].label for i in rows], device=device())
+        values = logits[name][rows].float()
+        loss = loss + nn.functional.cross_entropy(values, labels, weights[name], reduction="sum", label_smoothing=0.05)
+    return loss / len(group)
+
+
 @torch.no_grad()
 def evaluate(model: StanceModel, pairs: Sequence[Pair], padding: int) -> tuple[float, float]:
     """Accuracy and macro-F1, 0 to 100, of pairs that share one head."""
@@ -310,11 +321,8 @@ def main() -> None:
     average = copy.deepcopy(model)
     optimisation = Optimisation(model, average, lr=arguments.lr, head_lr=arguments.head_lr)
     context = autocast()
-    log = (arguments.out / "log.jsonl").open("a")
-    checkpoint = arguments.out / "checkpoint.pt"
-    done, steps = optimisation.resume(checkpoint)
-    for number in range(done, arguments.rounds):
-        generator = torch.Generator().manual_seed(arguments.seed * 1000 + number)
+
+    def groups(number: int) -> list[list[Pair]]:
         rng = random.Random(f"{arguments.seed}/{number}")
         for corpus, labelled in articles.items():
             claimed = [article for article in labelled if article["claims"]]
@@ -326,35 +334,38 @@ def main() -> None:
             wanted = passes.get(corpus, 0) / arguments.rounds * len(pairs)
             picked = pairs * int(wanted // max(1, len(pairs))) + rng.sample(pairs, round(wanted % max(1, len(pairs))))
             chosen.extend(swapped(p) if corpus == "ans" and rng.random() < 0.5 else p for p in picked)
-        groups = list(batches(chosen, arguments.tokens, np.random.default_rng([arguments.seed, number])))
-        steps = steps or len(groups) * arguments.rounds
-        recent: list[float] = []
-        for group in tqdm(groups, desc=f"round {number + 1}/{arguments.rounds}", unit=" batches", mininterval=10):
-            ids, mask = tensors(group, padding)
-            ids = corrupt(ids, mask_id, arguments.mask, generator)
-            with context:
-                logits = model(ids, mask)
-            loss = torch.zeros((), device=ids.device)
-            for name in sorted(Counter(p.head for p in group)):
-                rows = [i for i, p in enumerate(group) if p.head == name]
-                labels = torch.tensor([group[i].label for i in rows], device=ids.device)
-                values = logits[name][rows].float()
-                loss = loss + nn.functional.cross_entropy(
-                    values, labels, weights[name], reduction="sum", label_smoothing=0.05
-                )
-            recent.append(optimisation.apply(loss / len(group), steps))
-        row: dict[str, Any] = {"round": number + 1, "loss": round(float(np.mean(recent)), 4)}
+        return list(batches(chosen, arguments.tokens, np.random.default_rng([arguments.seed, number])))
+
+    def loss(group: list[Pair], generator: torch.Generator) -> Tensor:
+        ids, mask = tensors(group, padding)
+        ids = corrupt(ids, mask_id, arguments.mask, generator)
+        with context:
+            logits = model(ids, mask)
+        return stance_loss(logits, group, weights)
+
+    def scores(number: int) -> dict[str, tuple[float, float]]:
+        found = {}
         for which, candidate in (("last", model), ("average", average)):
             for corpus in dev if number + 1 == arguments.rounds else DECIDING:
                 with context:
                     accuracy, f1 = evaluate(candidate, dev[corpus], padding)
-                row[f"{which}/{corpus}"] = (round(accuracy, 2), round(f1, 2))
-        log.write(json.dumps(row) + "\n")
-        log.flush()
-        tqdm.write(json.dumps(row))
+                found[f"{which}/{corpus}"] = (round(accuracy, 2), round(f1, 2))
+        return found
+
+    def keep(row: dict[str, Any]) -> None:
         better = sum(row[f"average/{c}"][1] for c in DECIDING) >= sum(row[f"last/{c}"][1] for c in DECIDING)
         save(average if better else model, arguments.encoder, arguments.out)
-        optimisation.save(checkpoint, number + 1, steps)
+
+    train_in_rounds(
+        optimisation,
+        arguments.out,
+        arguments.rounds,
+        groups=groups,
+        loss=loss,
+        scores=scores,
+        keep=keep,
+        seed=arguments.seed,
+    )
 
 
 if __name__ == "__main__":
