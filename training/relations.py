@@ -14,6 +14,7 @@ import copy
 import itertools
 import json
 import random
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ from training.export import load_tagger
 from training.labels import CLAIMS, LABELS, labelled_articles
 from training.machine import autocast, device
 from training.optimisation import Optimisation, batches
+from training.rounds import train_in_rounds
 from training.tagger import Relations, Tagger, collate, links
 from training.tagging import Document, Window, news_document, windows
 
@@ -53,6 +55,9 @@ HELD_OUT = 10
 """One article in so many is held out."""
 
 Words = tuple[int, int]
+
+_WORD = re.compile(r"[\w\u064b-\u0652]+")
+"""A word with its vowel signs, without marks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,7 @@ def word_offsets(article: dict[str, Any]) -> dict[str, tuple[int, npt.NDArray[An
 
 
 def golds(article: dict[str, Any]) -> Iterator[Gold]:
-    """The stances whose holder and target are both named in the paragraph that shows them, nearest to the evidence."""
+    """The stances whose holder and target are both named, at least in part, in the paragraph that shows them."""
     offsets = word_offsets(article)
     for stance in article["stances"]:
         field, start, end = (stance["evidence"][key] for key in ("field", "start", "end"))
@@ -113,9 +118,10 @@ def golds(article: dict[str, Any]) -> Iterator[Gold]:
         within = (0, len(text))
         if field == "body":
             within = next(((a, b) for a, b in article["paragraphs"] if a <= start < b), within)
-        found = []
         before, starts, ends = offsets[field]
-        named = (_nearest(text, stance[role], within, (start, end)) for role in ("holder", "target"))
+
+        named = [_named(text, stance[role], within, (start, end)) for role in ("holder", "target")]
+        found = []
         for place in (*named, (start, end)):
             covered = np.flatnonzero((starts < place[1]) & (ends > place[0])) if place else ()
             if len(covered):
@@ -124,13 +130,24 @@ def golds(article: dict[str, Any]) -> Iterator[Gold]:
             yield Gold(*found, SIDES.index(stance["stance"]))
 
 
-def _nearest(text: str, phrase: str, within: Words, anchor: Words) -> Words | None:
-    hits = []
-    at = text.find(phrase, *within) if phrase else -1
-    while at >= 0:
-        hits.append((at, at + len(phrase)))
-        at = text.find(phrase, at + 1, within[1])
-    return min(hits, key=lambda hit: max(0, hit[0] - anchor[1], anchor[0] - hit[1]), default=None)
+def _named(text: str, phrase: str, within: Words, evidence: Words) -> Words | None:
+    """Where a paragraph has a phrase, else the longest run of words that the phrase has too: a surname alone.
+
+    Of several the nearest to the evidence; None where there is none.
+    """
+    hits = [match.span() for match in re.finditer(re.escape(phrase), text[slice(*within)])] if phrase else []
+    if not hits:
+        sought = content_words(phrase)
+        words = [match.span() for match in _WORD.finditer(text[slice(*within)])]
+        shared = [bool(content_words(text[within[0] + a : within[0] + b]) & sought) for a, b in words]
+        for shares, run in itertools.groupby(range(len(words)), key=shared.__getitem__):
+            numbers = [*run]
+            if shares:
+                hits.append((words[numbers[0]][0], words[numbers[-1]][1]))
+        longest = max((end - start for start, end in hits), default=0)
+        hits = [(start, end) for start, end in hits if end - start == longest]
+    places = [(within[0] + start, within[0] + end) for start, end in hits]
+    return min(places, key=lambda place: max(0, place[0] - evidence[1], evidence[0] - place[1]), default=None)
 
 
 def numbered(article: dict[str, Any]) -> Document:
@@ -337,7 +354,7 @@ def main() -> None:
     held_out = set(order[: len(articles) // HELD_OUT])
     ids_of_guided = {each["id"] for each in guided}
     asked = [part for part in read if part.article in held_out and articles[part.article]["id"] in ids_of_guided]
-    train = [part for part in read if part.article not in held_out]
+    train = [part for part in read if part.article not in held_out and any(True for _ in part.runs())]
     bearing = [part for part in train if any(aims(part, run, labelled[part.article])[0].any() for run in part.runs())]
     chosen_ids = {id(part) for part in bearing}
     empty = [part for part in train if id(part) not in chosen_ids]
@@ -346,27 +363,24 @@ def main() -> None:
     average = copy.deepcopy(model)
     optimisation = Optimisation(model, average, lr=arguments.lr, head_lr=arguments.head_lr)
     context = autocast()
-    checkpoint = arguments.out / "checkpoint.pt"
-    done, steps = optimisation.resume(checkpoint)
     total = sum(len(each["stances"]) for each in dev)
-    for number in range(done, arguments.rounds):
+
+    def groups(number: int) -> list[list[Part]]:
         rng = random.Random(f"{arguments.seed}/{number}")
         chosen = bearing + rng.sample(empty, len(empty) // EMPTY)
-        groups = list(batches(chosen, arguments.tokens, np.random.default_rng([arguments.seed, number])))
-        steps = steps or len(groups) * arguments.rounds
-        recent: list[float] = []
-        for group in tqdm(groups, desc=f"round {number + 1}/{arguments.rounds}", unit=" batches", mininterval=10):
-            if any(True for part in group for _ in part.runs()):
-                with context:
-                    loss = loss_of(model, group, labelled)
-                recent.append(optimisation.apply(loss, steps))
-        row: dict[str, Any] = {"round": number + 1, "loss": round(float(np.mean(recent)), 4)}
-        for which, candidate in (("last", model), ("average", average)):
-            row[f"{which}/dev"] = curve(judged(candidate, read_dev, dev), total)
-        with (arguments.out / "log.jsonl").open("a") as log:
-            log.write(json.dumps(row) + "\n")
-        tqdm.write(json.dumps(row))
-        optimisation.save(checkpoint, number + 1, steps)
+        return list(batches(chosen, arguments.tokens, np.random.default_rng([arguments.seed, number])))
+
+    def loss(group: list[Part], _: torch.Generator) -> Tensor:
+        with context:
+            return loss_of(model, group, labelled)
+
+    def scores(_: int) -> dict[str, Any]:
+        found = {"last": judged(model, read_dev, dev), "average": judged(average, read_dev, dev)}
+        return {f"{which}/dev": curve(each, total) for which, each in found.items()}
+
+    train_in_rounds(
+        optimisation, arguments.out, arguments.rounds, groups=groups, loss=loss, scores=scores, seed=arguments.seed
+    )
     scale, offset = calibrated(judged(average, asked, articles))
     for name in ("config.json", "model.safetensors", "tokenizer.json", "heads.json", "heads.safetensors"):
         shutil.copyfile(arguments.tagger / name, arguments.out / name)
