@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -99,6 +101,22 @@ def test_an_unknown_start_of_tail() -> None:
     assert "yesterday" in shown.output
 
 
+def test_a_graph_of_one_bundle_is_held_against_no_other(tmp_path: Path) -> None:
+    shown = rasad("models", "verify", "--fp32", str(tmp_path / "model.onnx"))
+    assert shown.exit_code == 2
+    assert shown.output.splitlines() == ["rasad: --fp32 is a graph of one bundle: name the bundle"]
+
+
+def test_a_broken_corpus_is_one_line(tmp_path: Path) -> None:
+    news = tmp_path / "news"
+    news.mkdir()
+    dev = news / "dev.jsonl"
+    dev.write_text('{"id": "a", "title": "عنوان", "body": "نص"}\n', encoding="utf-8")
+    shown = rasad("models", "eval", "--data", str(tmp_path), "--task", "ner")
+    assert shown.exit_code == 1
+    assert shown.stderr.splitlines() == [f"rasad: {dev} line 1: mentions: Field required"]
+
+
 def test_schemas_are_written_and_checked(tmp_path: Path) -> None:
     assert rasad("schemas", str(tmp_path)).exit_code == 0
     (tmp_path / "claim.schema.json").write_text("{}")
@@ -116,6 +134,28 @@ def test_enrich_parts_dead_letters(tmp_path: Path) -> None:
     event = json.loads(shown.stdout)
     assert event["article"]["truncated"] is False
     assert json.loads(letters.read_text())["reason"] == "not_arabic"
+
+
+@pytest.mark.parametrize("failing", [("no-such-file.txt",), ("seeds", "--claims", "no-such-file.jsonl")])
+@pytest.mark.parametrize("before", [None, "letters of an earlier run"])
+def test_an_enrichment_that_cannot_begin_leaves_its_dead_letters_as_they_were(
+    before: str | None, failing: tuple[str, ...], tmp_path: Path
+) -> None:
+    letters = tmp_path / "letters.jsonl"
+    if before is not None:
+        letters.write_text(before)
+    assert rasad("enrich", *failing, "--dead-letters", str(letters)).exit_code == 1
+    assert (letters.read_text() if letters.exists() else None) == before
+
+
+def test_dead_letters_into_a_named_pipe_are_all_read(tmp_path: Path) -> None:
+    bad, pipe = tmp_path / "bad.txt", tmp_path / "pipe"
+    bad.write_text("Only English here, all of it.")
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as pool:
+        read = pool.submit(pipe.read_text)
+        assert rasad("enrich", str(bad), "--dead-letters", str(pipe)).exit_code == 0
+        assert json.loads(read.result(10))["reason"] == "not_arabic"
 
 
 def test_enrich_holds_articles_against_claims() -> None:

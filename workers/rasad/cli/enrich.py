@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,7 @@ from rasad.cli.options import (
     clear_errors,
     enricher_of,
     out,
+    require_writable,
     settings_of,
 )
 
@@ -54,22 +56,22 @@ def enrich(
         from rasad.messages import DeadLetter
         from rasad.presentation import show
         from rasad.streams.claims import read_claims
-        from rasad.streams.files import FileDriver, outcome_line
+        from rasad.streams.files import FileDriver, outcome_line, sources
 
+        if dead_letters is not None:
+            require_writable(dead_letters)
         index = ClaimIndex(read_claims(claims) if claims else ())
-        apart = dead_letters.open("wb") if dead_letters else None
+        enricher = enricher_of(loaded, lambda: index)
+        found = sources(inputs)
+        with dead_letters.open("wb") if dead_letters is not None else nullcontext() as apart:
 
-        def write(outcome: Outcome) -> None:
-            if apart is not None and isinstance(outcome, DeadLetter):
-                apart.write(outcome_line(outcome))
-            elif pretty:
-                show(out, outcome, whole=True)
-            else:
-                sys.stdout.buffer.write(outcome_line(outcome))
+            def write(outcome: Outcome) -> None:
+                if apart is not None and isinstance(outcome, DeadLetter):
+                    apart.write(outcome_line(outcome))
+                elif pretty:
+                    show(out, outcome, whole=True)
+                else:
+                    sys.stdout.buffer.write(outcome_line(outcome))
 
-        try:
-            FileDriver(inputs=tuple(inputs), write=write).run(enricher_of(loaded, lambda: index).enrich)
+            FileDriver(inputs=found, write=write).run(enricher.enrich)
             sys.stdout.flush()
-        finally:
-            if apart is not None:
-                apart.close()

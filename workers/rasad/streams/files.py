@@ -75,12 +75,19 @@ def records(inputs: Iterable[str], stdin: io.BufferedReader[Any] | None = None) 
     "-" is `stdin`, by default the process's own. A folder gives its files of the known kinds, also those in folders
     below, sorted by path. Raises FileError.
     """
-    for each in inputs:
-        if each == STDIN:
-            yield from _numbered(STDIN, _from_stream(stdin or _standard_input(), STDIN))
-            continue
-        for path in _files(Path(each)):
-            yield from _numbered(str(path), _from_file(path))
+    for name in itertools.chain.from_iterable(map(_source, inputs)):
+        from_stdin = name == STDIN
+        values = _from_stream(stdin or _standard_input(), STDIN) if from_stdin else _from_file(Path(name))
+        yield from _numbered(name, values)
+
+
+def sources(inputs: Iterable[str]) -> tuple[str, ...]:
+    """The files and "-" that `records` reads for `inputs`, all found before the first is read. Raises FileError."""
+    return tuple(itertools.chain.from_iterable(_source(each) for each in inputs))
+
+
+def _source(name: str) -> list[str]:
+    return [STDIN] if name == STDIN else [str(path) for path in _files(Path(name))]
 
 
 def outcome_line(outcome: Outcome) -> bytes:
