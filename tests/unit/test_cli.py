@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +17,21 @@ from rasad import __version__
 from rasad.cli import app
 
 VERBS = sorted(vars(get_command(app))["commands"])
+
+
+def process(*arguments: str, cwd: Path, stdout: Path) -> tuple[int, str]:
+    """How the command ends as a process of its own that writes to a file, and its standard error."""
+    with stdout.open("ab") as sink:
+        done = subprocess.run(
+            [sys.executable, "-m", "rasad.cli", *arguments],
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    return done.returncode, done.stderr
 
 
 def rasad(*arguments: str, env: dict[str, str] | None = None) -> Result:
@@ -156,6 +173,31 @@ def test_dead_letters_into_a_named_pipe_are_all_read(tmp_path: Path) -> None:
         read = pool.submit(pipe.read_text)
         assert rasad("enrich", str(bad), "--dead-letters", str(pipe)).exit_code == 0
         assert json.loads(read.result(10))["reason"] == "not_arabic"
+
+
+@pytest.mark.parametrize("apart", [(), ("--dead-letters", "sub/../dead.jsonl")])
+def test_enrich_does_not_read_what_it_writes(apart: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    records = "".join(f'{{"title": "Only English, {number}"}}\n' for number in range(100))
+    (tmp_path / "sub" / "articles.jsonl").write_text(records)
+    outcomes, letters = tmp_path / "outcomes.jsonl", tmp_path / "dead.jsonl"
+    letters.write_text('{"title": "English of an earlier run"}\n' if apart else "")
+    code, said = process("enrich", ".", *apart, cwd=tmp_path, stdout=outcomes)
+    assert code == 0
+    assert "outcomes.jsonl is not read" in said
+    assert ("dead.jsonl is not read" in said) == bool(apart)
+    written = letters if apart else outcomes
+    assert len(written.read_text().splitlines()) == 100
+    assert outcomes.stat().st_size == 0 or not apart
+
+
+def test_enrich_refuses_an_input_that_is_its_output(tmp_path: Path) -> None:
+    records = tmp_path / "records.jsonl"
+    records.write_text('{"title": "Only English"}\n')
+    code, said = process("enrich", "records.jsonl", cwd=tmp_path, stdout=records)
+    assert code == 1
+    assert said.startswith("rasad: records.jsonl: what is read would be written there")
+    assert records.read_text() == '{"title": "Only English"}\n'
 
 
 def test_enrich_holds_articles_against_claims() -> None:

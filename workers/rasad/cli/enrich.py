@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -16,6 +16,7 @@ from rasad.cli.options import (
     StanceOption,
     clear_errors,
     enricher_of,
+    err,
     out,
     require_writable,
     settings_of,
@@ -23,6 +24,8 @@ from rasad.cli.options import (
 
 if TYPE_CHECKING:
     from rasad.messages import Outcome
+
+_STDOUT_FD: Final = 1
 
 
 def enrich(
@@ -56,13 +59,16 @@ def enrich(
         from rasad.messages import DeadLetter
         from rasad.presentation import show
         from rasad.streams.claims import read_claims
-        from rasad.streams.files import FileDriver, outcome_line, sources
+        from rasad.streams.files import FileDriver, file_id, outcome_line, sources
 
         if dead_letters is not None:
             require_writable(dead_letters)
         index = ClaimIndex(read_claims(claims) if claims else ())
         enricher = enricher_of(loaded, lambda: index)
-        found = sources(inputs)
+        written = [file_id(_STDOUT_FD), None if dead_letters is None else file_id(dead_letters)]
+        found = sources(inputs, [each for each in written if each is not None])
+        for name in found.left_out:
+            err.print(f"rasad: {name} is not read: it takes what is written", markup=False, soft_wrap=True)
         with dead_letters.open("wb") if dead_letters is not None else nullcontext() as apart:
 
             def write(outcome: Outcome) -> None:
@@ -73,5 +79,5 @@ def enrich(
                 else:
                     sys.stdout.buffer.write(outcome_line(outcome))
 
-            FileDriver(inputs=found, write=write).run(enricher.enrich)
+            FileDriver(inputs=found.read, write=write).run(enricher.enrich)
             sys.stdout.flush()

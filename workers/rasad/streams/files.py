@@ -11,9 +11,11 @@ import gzip
 import io
 import itertools
 import json
+import os
+import stat
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Final, cast
@@ -28,8 +30,11 @@ from rasad.streams.publication import verified
 STDIN: Final = "-"
 BATCH_MAX: Final = 32
 """Records enriched at a time."""
+FileId = tuple[int, int]
+"""A file's device and its number there, whatever path leads to it."""
 LARGEST: Final = 64 * 1024 * 1024
 """Bytes read of one text or line: far above any limit of the decoder, which refuses what reaches it."""
+_STDIN_FD: Final = 0
 _TEXT: Final = ".txt"
 _JSON: Final = ".json"
 _LINES: Final = (".jsonl", ".ndjson")
@@ -81,9 +86,33 @@ def records(inputs: Iterable[str], stdin: io.BufferedReader[Any] | None = None) 
         yield from _numbered(name, values)
 
 
-def sources(inputs: Iterable[str]) -> tuple[str, ...]:
-    """The files and "-" that `records` reads for `inputs`, all found before the first is read. Raises FileError."""
-    return tuple(itertools.chain.from_iterable(_source(each) for each in inputs))
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Files and "-" that are to be read, and those that are not, since what is read is written to them."""
+
+    read: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+def file_id(file: Path | int) -> FileId | None:
+    """What tells a regular file, given by path or descriptor, from all others; None for what is none."""
+    try:
+        found = os.stat(file)  # noqa: PTH116  a Path has no stat of a descriptor
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if stat.S_ISREG(found.st_mode) else None
+
+
+def sources(inputs: Iterable[str], outputs: Collection[FileId] = ()) -> Sources:
+    """What `records` reads for `inputs`, all found before the first is read, less the files that are `outputs`.
+
+    Raises FileError, also where nothing is left.
+    """
+    names = [name for each in inputs for name in _source(each)]
+    left_out = [name for name in names if file_id(_STDIN_FD if name == STDIN else Path(name)) in outputs]
+    if names and len(left_out) == len(names):
+        raise FileError(f"{left_out[0]}: what is read would be written there; write to another file")
+    return Sources(tuple(name for name in names if name not in left_out), tuple(left_out))
 
 
 def _source(name: str) -> list[str]:
