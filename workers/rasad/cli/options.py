@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 from rich.console import Console
@@ -25,6 +27,8 @@ STARTED = time.monotonic()
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="TOML file; else RASAD_CONFIG, or rasad.toml here.", show_default=False)
@@ -84,11 +88,23 @@ def clear_errors() -> Iterator[None]:
         sys.stderr.close()
         raise typer.Exit(0) from None
     except OSError as error:
+        if error.errno in _FULL:
+            _let_go_of_output()
+            place = "" if error.filename is None else f"{error.filename}: "
+            fail(f"{place}{error.strerror}: what was written is cut short; make room, or write elsewhere")
         if error.filename is None:
             raise
         fail(f"{error.filename}: {error.strerror}; make its folder, see to its permissions, or name another path")
     except KeyboardInterrupt:
         raise typer.Exit(128 + signal.SIGINT) from None
+
+
+def _let_go_of_output() -> None:
+    """Send what standard output cannot take nowhere, or the interpreter would fail over it once more at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def require_writable(path: Path) -> None:
