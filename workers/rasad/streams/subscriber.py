@@ -33,7 +33,7 @@ from rasad.streams.connection import BrokerUnavailable, Connection, wait_for_bro
 from rasad.streams.driver import DriverError
 from rasad.streams.recent_ids import RecentIds
 from rasad.streams.selection import Selection, StanceFilter
-from rasad.streams.topic_reader import LOOK_EVERY_S, Start, TopicReader
+from rasad.streams.topic_reader import LOOK_EVERY_S, Start, TopicReader, check_start
 from rasad.streams.typed_records import InvalidMessage, identity, read, type_of_topic
 
 log = logging.getLogger(__name__)
@@ -528,6 +528,8 @@ def subscribe(
     selection.check(type_)
     if auto_commit and group is None:
         raise ValueError("auto_commit needs a group to commit for: pass group=")
+    check_start(start)
+    _check_until(until)
     embedded = None if loaded.kafka.bootstrap_servers else broker.status()
     return Subscription(
         Plan(
@@ -546,6 +548,13 @@ def subscribe(
             patience_s=loaded.worker.broker_wait_s,
         )
     )
+
+
+def _check_until(until: object) -> None:
+    match until:
+        case None | "end" | datetime() | Mapping():
+            return
+    raise ValueError(f'until={until!r}: say "end", a datetime, or {{partition: offset}}; leave it out for no end')
 
 
 def _listed(addresses: str | Iterable[str] | None) -> str | None:
