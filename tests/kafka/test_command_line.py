@@ -97,6 +97,13 @@ def test_an_article_by_topic_and_by_file_gives_the_same_event(env: dict[str, str
     assert {"جنيف", "ليبيا"} <= {entity["canonical"] for entity in by_topic["entities"] if entity["type"] == "LOC"}
 
 
+def test_producing_to_a_topic_that_is_not_there_is_one_line(env: dict[str, str]) -> None:
+    command = [RASAD, "produce", "seeds/01-politics-kites-geneva.txt", "--topic", "nowhere"]
+    answer = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert answer.returncode == 1
+    assert answer.stderr == "rasad: missing topics: nowhere; declare them with `rasad topics declare`\n"
+
+
 @pytest.mark.parametrize("delivery", ["--at-least-once", "--exactly-once"])
 def test_sigterm_before_any_work_ends_the_worker_at_once(delivery: str) -> None:
     arguments = [RASAD, "worker", delivery, "--bootstrap-servers", "127.0.0.1:1"]

@@ -26,10 +26,16 @@ def produce(
     with clear_errors():
         from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+        from rasad.streams.connection import wait_for_broker
         from rasad.streams.files import records
+        from rasad.streams.log_limits import limit_repeats
         from rasad.streams.producing import produce as publish
+        from rasad.streams.topics import require
 
+        limit_repeats("kafka")  # while no broker answers, it says so ten times a second
         name = topic or loaded.settings.topics.raw
+        wait_for_broker(connection, loaded.settings.worker.broker_wait_s)
+        require(connection, [name])
         columns = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=err, transient=True) as progress:
             task = progress.add_task(f"to {name}", total=None)
