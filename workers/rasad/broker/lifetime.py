@@ -40,6 +40,7 @@ from rasad.broker.node import (
 )
 
 _PORT_ATTEMPTS: Final = 3
+_LAST_PORT: Final = 65_535
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ def status(directory: Path | None = None) -> RunningBroker | None:
 def start(
     *,
     port: int | None = None,
-    nodes: int = 1,
+    nodes: int | None = None,
     directory: Path | None = None,
     listeners: Sequence[Listener] = (),
     overrides: Mapping[str, str] | None = None,
@@ -107,23 +108,28 @@ def start(
 ) -> RunningBroker:
     """Start a broker and wait until it answers; it goes on after this process ends, until `stop`.
 
-    `port` is that of the first node, further ones take the next; None takes free ones. `overrides` are lines of
-    server.properties; `timeout_s` is for each node. A broker that already runs in `directory` is given back as it is,
-    unless it listens elsewhere than on the `port` asked for. Raises BrokerError where it cannot start; then nothing of
-    it stays behind.
+    `port` is that of the first node, further ones take the next; None takes free ones. `nodes` None starts one.
+    `overrides` are lines of server.properties; `timeout_s` is for each node. A broker that already runs in `directory`
+    is given back as it is, unless it listens elsewhere than on the `port` or has another number of `nodes` than asked
+    for. Raises BrokerError where it cannot start; then nothing of it stays behind.
     """
+    count = 1 if nodes is None else nodes
+    if port is not None and not 1 <= port <= _LAST_PORT + 1 - count:
+        raise BrokerError(f"no port {port} for {count} in a row: choose one from 1 to {_LAST_PORT + 1 - count}")
     home = directory or state_directory(env)
     with exclusive(home.parent):
         running = status(home)
         if running is not None:
-            if port is not None and running.nodes[0].bootstrap != f"{HOST}:{port}":
+            if (port is not None and running.nodes[0].bootstrap != f"{HOST}:{port}") or (
+                nodes is not None and nodes != len(running.nodes)
+            ):
                 raise BrokerError(f"a broker already runs on {running.bootstrap}; stop it with `rasad broker stop`")
             return running
         shutil.rmtree(home, ignore_errors=True)  # what a crashed start or a reboot left
         attempts = _PORT_ATTEMPTS if port is None else 1
         for attempt in range(1, attempts + 1):
             try:
-                return _launch(home, port, nodes, listeners, overrides or {}, env, progress, timeout_s)
+                return _launch(home, port, count, listeners, overrides or {}, env, progress, timeout_s)
             except PortLostError:
                 if attempt == attempts:
                     raise

@@ -18,11 +18,19 @@ app = typer.Typer(help="A real Kafka on this machine for development and tests."
 def start(
     port: Annotated[
         int | None,
-        typer.Option(help="Port, further nodes taking the next; a free one by default.", show_default=False),
+        typer.Option(
+            min=1, max=65535, help="Port, further nodes taking the next; a free one by default.", show_default=False
+        ),
     ] = None,
     nodes: Annotated[
-        int, typer.Option(min=1, max=9, help="Three replicate to each other, as in production (350 MB of memory each).")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1,
+            max=9,
+            help="Three replicate to each other, as in production (350 MB of memory each).",
+            show_default="1",
+        ),
+    ] = None,
 ) -> None:
     """Fetch Apache Kafka with Maven (once, 54 MB) and start it on loopback; it runs until `stop`.
 
