@@ -118,22 +118,6 @@ def test_an_unknown_start_of_tail() -> None:
     assert "yesterday" in shown.output
 
 
-def test_a_graph_of_one_bundle_is_held_against_no_other(tmp_path: Path) -> None:
-    shown = rasad("models", "verify", "--fp32", str(tmp_path / "model.onnx"))
-    assert shown.exit_code == 2
-    assert shown.output.splitlines() == ["rasad: --fp32 is a graph of one bundle: name the bundle"]
-
-
-def test_a_broken_corpus_is_one_line(tmp_path: Path) -> None:
-    news = tmp_path / "news"
-    news.mkdir()
-    dev = news / "dev.jsonl"
-    dev.write_text('{"id": "a", "title": "عنوان", "body": "نص"}\n', encoding="utf-8")
-    shown = rasad("models", "eval", "--data", str(tmp_path), "--task", "ner")
-    assert shown.exit_code == 1
-    assert shown.stderr.splitlines() == [f"rasad: {dev} line 1: mentions: Field required"]
-
-
 def test_schemas_are_written_and_checked(tmp_path: Path) -> None:
     assert rasad("schemas", str(tmp_path)).exit_code == 0
     (tmp_path / "claim.schema.json").write_text("{}")

@@ -10,7 +10,16 @@ import pytest
 import zstandard
 
 from rasad.enrich.stance import Pair, StanceModel
-from rasad.evaluation.corpora import TaggedSentence
+from rasad.evaluation.corpora import (
+    ClaimArticle,
+    CorpusError,
+    MentionArticle,
+    QuoteArticle,
+    Shape,
+    TaggedSentence,
+    read_checked,
+    read_jsonl,
+)
 from rasad.evaluation.ner import (
     FOLDED,
     Found,
@@ -192,6 +201,12 @@ def test_records_without_a_title_are_bodies_alone(tmp_path: Path) -> None:
     assert list(stance_records(path)) == [Example(pair=Pair(claim="ادعاء", body="نص"), label="agree")]
 
 
+def test_a_pair_without_a_label_is_told_by_its_line(tmp_path: Path) -> None:
+    path = write_zst(tmp_path / "dev.jsonl.zst", [{"target_or_claim": "ادعاء", "text": "نص"}])
+    with pytest.raises(CorpusError, match=r"dev\.jsonl\.zst line 1: label: Field required"):
+        list(stance_records(path))
+
+
 def test_the_claim_classifier_learns_from_the_claims_alone() -> None:
     train = [
         Example(pair=Pair(claim=f"{word} المشروع رقم {number}", body=""), label=label)
@@ -273,3 +288,43 @@ def test_what_cannot_be_measured_is_explained(tmp_path: Path, data: Path) -> Non
         evaluate(data, fp32=tmp_path / "model.onnx")
     with pytest.raises(EvaluationError, match="no such file"):
         evaluate(data, task="ner", fp32=tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        (b'{"id": "b"', r"no JSON \(Expecting ',' delimiter, column 11\)"),
+        (b"[1, 2]", "no JSON object"),
+        (b'{"id": "\xff"}', "not UTF-8"),
+    ],
+)
+@pytest.mark.parametrize("name", ["dev.jsonl", "dev.jsonl.zst"])
+def test_a_broken_line_is_told_by_file_and_number(line: bytes, wrong: str, name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    held = b'{"id": "a"}\n\n' + line + b"\n"
+    path.write_bytes(zstandard.compress(held) if path.suffix == ".zst" else held)
+    read = read_jsonl(path)
+    assert next(read) == {"id": "a"}
+    with pytest.raises(CorpusError, match=rf"{name} line 3: {wrong}"):
+        next(read)
+
+
+@pytest.mark.parametrize(
+    ("shape", "missing"),
+    [(MentionArticle, "mentions"), (QuoteArticle, "paragraphs"), (ClaimArticle, "category")],
+)
+def test_an_article_without_what_is_scored_is_told_by_its_line(shape: Shape, missing: str, tmp_path: Path) -> None:
+    path = tmp_path / "dev.jsonl"
+    short = {key: value for key, value in article(1).items() if key != missing}
+    path.write_text("\n".join(map(json.dumps, (article(0), short))), encoding="utf-8")
+    read = read_checked(path, shape)
+    assert next(read) == article(0)
+    with pytest.raises(CorpusError, match=rf"dev\.jsonl line 2: {missing}: Field required"):
+        next(read)
+
+
+def test_a_field_within_a_label_is_told_by_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "dev.jsonl"
+    path.write_text(json.dumps(article() | {"claims": [{"text": "ادعاء"}]}), encoding="utf-8")
+    with pytest.raises(CorpusError, match=r"line 1: claims\.0\.label: Field required"):
+        list(read_checked(path, ClaimArticle))

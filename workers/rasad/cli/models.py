@@ -38,6 +38,7 @@ def evaluate(
         from rich.progress import Progress
 
         from rasad.evaluation import report
+        from rasad.evaluation.corpora import CorpusError
 
         with Progress(console=err, transient=True) as progress:
             tasks: dict[str, TaskID] = {}
@@ -57,7 +58,7 @@ def evaluate(
                     limit=limit,
                     progress=told,
                 )
-            except report.EvaluationError as error:
+            except (report.EvaluationError, CorpusError) as error:
                 fail(error)
     for each in report.tables(found):
         table = Table(title=each.title, title_justify="left", box=None, pad_edge=False)

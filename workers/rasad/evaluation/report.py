@@ -18,7 +18,15 @@ from rasad.enrich.enricher import Enricher
 from rasad.enrich.stance import StanceModel, headline_model
 from rasad.evaluation.attribution import EntityStanceResult, QuoteResult, entity_stance_result, quote_result
 from rasad.evaluation.claims import GateResult, gate_results
-from rasad.evaluation.corpora import TaggedSentence, contiguous_blocks, read_conll, read_jsonl
+from rasad.evaluation.corpora import (
+    ClaimArticle,
+    MentionArticle,
+    QuoteArticle,
+    TaggedSentence,
+    contiguous_blocks,
+    read_checked,
+    read_conll,
+)
 from rasad.evaluation.ner import (
     FOLDED,
     Found,
@@ -198,7 +206,8 @@ def evaluate(
     """Measure a bundle, or the shipped ones, on the corpora under `data`.
 
     With `bundle`, "all" means all that this bundle does. `fp32` is another graph of the same bundle to measure beside
-    it. `dev_only` leaves the test sets alone. Raises BundleError, and EvaluationError if there is nothing to measure.
+    it. `dev_only` leaves the test sets alone. Raises BundleError, CorpusError, and EvaluationError if there is nothing
+    to measure.
     """
     given = None if bundle is None else load_bundle(bundle, task=_bundle_task(task))
     tasks = _tasks(task, given)
@@ -252,9 +261,9 @@ def _ner_rows(run: _Run, engine: Engine, graph: Graph) -> list[Row]:
     dev = run.path("news dev", "news/dev.jsonl")
     if dev is not None:
         head = _head(engine.bundle, "news")
-        articles = list(read_jsonl(dev))[: run.limit]
+        articles = list(read_checked(dev, MentionArticle))[: run.limit]
         train = run.path("news train, for names seen", "news/train.jsonl")
-        known = mention_surfaces(read_jsonl(train)) if train else frozenset()
+        known = mention_surfaces(read_checked(train, MentionArticle)) if train else frozenset()
         found = find_in_articles(
             engine,
             articles,
@@ -326,7 +335,7 @@ def _event_rows(run: _Run, engine: Engine, graph: Graph) -> list[Row]:
     path = run.path("news dev", "news/dev.jsonl")
     if path is None:
         return []
-    articles = list(read_jsonl(path))[: run.limit]
+    articles = list(read_checked(path, QuoteArticle))[: run.limit]
     stance = StanceModel(Engine.open(load_bundle(None, task="stance"), threads=run.threads))
     events = _events(Enricher(engine, stance), articles, run.counter(f"news dev events, {graph}", len(articles)))
     rows: list[Row] = []
@@ -370,10 +379,11 @@ def _stance_rows(run: _Run, engines: Sequence[tuple[Graph, Engine]]) -> list[Row
     news = run.path("news dev claims", "news/dev.jsonl")
     if news is not None:
         train = run.data / "news/train.jsonl"
-        learnt = list(news_claims(read_jsonl(train), _seeded(), 1)) if train.is_file() else []
-        examples = list(news_claims(read_jsonl(news), _seeded(), 1))
+        learnt = list(news_claims(read_checked(train, ClaimArticle), _seeded(), 1)) if train.is_file() else []
+        articles = list(read_checked(news, ClaimArticle))
+        examples = list(news_claims(articles, _seeded(), 1))
         rows += _stance_corpus(run, engines, "news dev claims", "news", examples, learnt)
-        watched = list(read_jsonl(news))[: run.limit]
+        watched = articles[: run.limit]
         rows += _headline_rows(run, engines, watched)
         if len(watched) > 1:
             rows += [ClaimGateRow(corpus="news dev claims", result=each) for each in gate_results(watched)]

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from rasad.enrich.evidence import stems
 from rasad.enrich.stance import UNRELATED, Pair, StanceModel
-from rasad.evaluation.corpora import read_jsonl
+from rasad.evaluation.corpora import StanceRecord, read_checked
 from rasad.evaluation.ner import Progress, no_progress
 
 Matrix = npt.NDArray[np.float64]
@@ -77,8 +77,8 @@ def own_and_other_headlines(articles: Sequence[Mapping[str, Any]]) -> Iterator[E
 
 
 def stance_records(path: Path) -> Iterator[Example]:
-    """The pairs of a stance corpus: `{target_or_claim, text, title?, label}` a line."""
-    for record in read_jsonl(path):
+    """The pairs of a stance corpus: `{target_or_claim, text, title?, label}` a line. Raises CorpusError."""
+    for record in read_checked(path, StanceRecord):
         pair = Pair(claim=record["target_or_claim"], title=record.get("title") or "", body=record["text"])
         yield Example(pair=pair, label=record["label"])
 
