@@ -15,3 +15,9 @@ def test_a_broken_corpus_is_one_line(tmp_path: Path) -> None:
     shown = rasad("models", "eval", "--data", str(tmp_path), "--task", "ner")
     assert shown.exit_code == 1
     assert shown.stderr.strip() == f"rasad: {dev} line 1: mentions: Field required"
+
+
+def test_a_graph_of_one_bundle_is_held_against_no_other(tmp_path: Path) -> None:
+    shown = rasad("models", "verify", "--fp32", str(tmp_path / "model.onnx"))
+    assert shown.exit_code == 2
+    assert shown.output.splitlines() == ["rasad: --fp32 is a graph of one bundle: name the bundle"]

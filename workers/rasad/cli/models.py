@@ -106,6 +106,8 @@ def check(
     ] = None,
 ) -> None:
     """Check a bundle: hashes, labels, operator set, that it runs, that equal input gives equal bits."""
+    if fp32 is not None and bundle is None:
+        fail("--fp32 is a graph of one bundle: name the bundle", 2)
     with clear_errors():
         from rasad.inference.bundle import bundled_directory
         from rasad.inference.verification import verify
