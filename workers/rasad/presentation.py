@@ -2,6 +2,8 @@
 
 Arabic stands between isolates (U+2067 ... U+2069, Unicode Bidirectional Algorithm), so a terminal that knows the
 algorithm orders it rightly among Latin labels and numbers, and is aligned to the right.
+
+What articles hold is foreign text, which may try to steer the terminal that shows it: none is shown but as visible.
 """
 
 from __future__ import annotations
@@ -44,14 +46,25 @@ def visible(text: str) -> str:
 
 
 def isolated(text: str) -> str:
-    """`text` as one right-to-left unit within whatever stands around it."""
-    return f"\u2067{text}\u2069"
+    """`text`, visible, as one right-to-left unit within whatever stands around it."""
+    return f"\u2067{visible(text)}\u2069"
+
+
+def _in_place(match: re.Match[str]) -> str:
+    """One harmless character for one that a terminal would obey, so that offsets hold."""
+    if match[0] == "\n":
+        return "\n"
+    return " " if match[0].isspace() else "\ufffd"
+
+
+def _on_one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def headline(event: EnrichedEvent) -> Text:
     """The title, or the beginning of the body where there is none."""
     text = event.article.title.strip() or event.article.body.strip()[:90]
-    return Text(isolated(text), style="bold", justify="right")
+    return Text(isolated(_on_one_line(text)), style="bold", justify="right")
 
 
 def entity_rows(entities: Iterable[Entity]) -> Table:
@@ -90,8 +103,8 @@ def stance_line(stance: Stance) -> Text:
 
 
 def highlighted(text: str, mentions: Sequence[Mention]) -> Text:
-    """A field with its mentions coloured by type."""
-    shown = Text(text, justify="right")
+    """A field with its mentions coloured by type, and a sign in the place of each character that is not seen."""
+    shown = Text(_UNSEEN.sub(_in_place, text), justify="right")
     for mention in mentions:
         shown.stylize(_STYLES[mention.type], mention.start, mention.end)
     return shown
@@ -104,7 +117,7 @@ def quote_line(quote: Quote, text: str) -> Text:
     line.append(f" ({isolated(quote.cue)})" if quote.cue else "", style="dim")
     line.append(": ")
     mark = '"' if quote.kind == "direct" else ""
-    line.append(isolated(f"{mark}{text[quote.start : quote.end]}{mark}"))
+    line.append(isolated(f"{mark}{_on_one_line(text[quote.start : quote.end])}{mark}"))
     return line
 
 
@@ -141,8 +154,8 @@ def dead_letter(letter: DeadLetter) -> RenderableType:
     line = Text()
     line.append("dead letter ", style="bold red")
     line.append(f"{letter.reason}", style="red")
-    line.append(f"  {letter.record.topic}#{letter.record.offset}  ", style="dim")
-    line.append(letter.detail)
+    line.append(f"  {visible(letter.record.topic)}#{letter.record.offset}  ", style="dim")
+    line.append(visible(letter.detail))
     return Group(Rule(style="dim"), line)
 
 

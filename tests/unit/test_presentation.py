@@ -1,0 +1,68 @@
+"""The view for a terminal: foreign text steers nothing, and Arabic runs from right to left."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console, RenderableType
+
+from rasad.messages import DeadLetter, EnrichedEvent, Record, Stance, StanceHolder, StanceTarget
+from rasad.presentation import brief, dead_letter, full, highlighted
+from tests.unit.test_schemas import EVENT
+
+UNSEEN = ["\x1b[2J", "\x9b2J", "\x1b]0;owned\x07", "\r", "\x08", "\u202e", "\u2066", "\u2069", "\u200b", "\U000e0041"]
+OBEYED = {*"".join(UNSEEN)} - {*"[2J]0;owned"} - {"\u2069"}
+
+
+def rendered(shown: RenderableType, width: int = 80) -> str:
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    console.print(shown)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def event_with(text: str) -> EnrichedEvent:
+    """An event that has `text` in all of its texts."""
+    (entity,), (quote,), (mention,) = EVENT.entities, EVENT.quotes, EVENT.mentions
+    return replace(
+        EVENT,
+        article=replace(EVENT.article, title=text, body=text),
+        entities=(replace(entity, canonical=text),),
+        mentions=(replace(mention, start=0, end=len(text)),),
+        quotes=(replace(quote, end=len(text), cue=text, speaker=text),),
+        stances=(
+            Stance(
+                kind="entity",
+                holder=StanceHolder(text=text),
+                target=StanceTarget(text=text),
+                label="support",
+                probs={"support": 1.0},
+                evidence=(),
+            ),
+        ),
+    )
+
+
+@pytest.mark.parametrize("unseen", UNSEEN)
+def test_foreign_text_does_not_steer_the_terminal(unseen: str) -> None:
+    event = event_with(f"خبر{unseen}عاجل")
+    letter = DeadLetter(
+        record=Record(value=b"", topic=f"a{unseen}.txt"), reason="empty", detail=unseen, stage="decode",
+        pipeline_version="1",
+    )  # fmt: skip
+    for shown in (brief(event), full(event), brief(replace(event, article=replace(event.article, title="")))):
+        text = rendered(shown)
+        assert not OBEYED & {*text}
+        assert text.count("\u2067") == text.count("\u2069")
+    assert not (OBEYED | {"\u2069"}) & {*rendered(dead_letter(letter))}
+
+
+def test_highlights_stand_where_mentions_are_whatever_is_not_seen() -> None:
+    (mention,) = EVENT.mentions
+    text = "\x07\u202eفي\r\n\tجنيف\x1b[0m"
+    start = text.index("جنيف")
+    shown = highlighted(text, [replace(mention, start=start, end=start + 4)])
+    assert shown.plain == "\ufffd\ufffdفي \n جنيف\ufffd[0m"
+    assert [shown.plain[span.start : span.end] for span in shown.spans] == ["جنيف"]
