@@ -15,7 +15,8 @@ import transformers
 import typer
 
 from benchmarks import articles, weights
-from benchmarks.gemm import fastest_dtypes
+from benchmarks.gemm import dtypes_of
+from benchmarks.machine import cpuinfo
 from benchmarks.measuring import Timings, interleaved
 from benchmarks.options import DataOption, QuickOption, err, run
 from benchmarks.tables import Report, figure, percent, times, whole
@@ -162,7 +163,7 @@ def main(
         ("weights", "way", "tokens/s", "articles/s", "Rasad is", "tokens read", "windows", "padding", "spread"),
         numeric=2,
     )
-    dtypes = fastest_dtypes()
+    dtypes = dtypes_of(cpuinfo())
     with tempfile.TemporaryDirectory(prefix="rasad-bench-") as scratch:
         made: list[tuple[Callable[[Path], Weights], int]] = [
             (lambda folder: weights.bundled_ner(folder, weights=fp32), count),
@@ -187,7 +188,7 @@ def main(
     if not quick:
         report.notes.append("BERT-base was given the first half of the articles.")
     if torch.bfloat16 not in dtypes:
-        report.notes.append("bfloat16 was left out: this processor multiplies slower in it than in fp32.")
+        report.notes.append("bfloat16 was left out: this processor has no instructions for it, so fp32 is faster.")
     report.print()
 
 

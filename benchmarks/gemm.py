@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -14,10 +13,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.weights import Shape
 from rasad.inference.backend import available_cores
+from rasad.inference.torch_backend import has_bf16
 
 OPSET: Final = 17
 _LARGEST_WEIGHT: Final = 63
-_PROBE_S: Final = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +89,9 @@ def onnx_gemm(gemm: Gemm) -> Callable[[], object]:
     return lambda: session.run_with_iobinding(binding)
 
 
-def fastest_dtypes() -> list[torch.dtype]:
-    """float32, and bfloat16 where this processor is faster in it: on some it is six times as slow."""
-    probe = Gemm(1024, 384, 1536, 1)
-    rates = {dtype: _best_rate(torch_gemm(probe, dtype)) for dtype in (torch.float32, torch.bfloat16)}
-    return [torch.float32, *([torch.bfloat16] if rates[torch.bfloat16] > rates[torch.float32] else [])]
+def dtypes_of(cpuinfo: str) -> list[torch.dtype]:
+    """float32, and bfloat16 where `/proc/cpuinfo` tells of instructions for it: without them it is far slower.
 
-
-def _best_rate(call: Callable[[], object]) -> float:
-    """Calls a second, the best of those made in a short while."""
-    best = 0.0
-    deadline = time.perf_counter() + _PROBE_S
-    while time.perf_counter() < deadline:
-        begun = time.perf_counter()
-        call()
-        best = max(best, 1 / (time.perf_counter() - begun))
-    return best
+    As rasad.inference.torch_backend chooses; nothing is timed, so equal processors are measured alike.
+    """
+    return [torch.float32, *([torch.bfloat16] if has_bf16(cpuinfo) else [])]

@@ -18,17 +18,22 @@ FEATURES: Final = (
     *("asimddp", "i8mm", "bf16", "sve"),
 )
 """Those that decide how fast matrix products are, as Linux names them on x86 and ARM."""
+_CPUINFO: Final = Path("/proc/cpuinfo")
 PACKAGES: Final = (
     *("rasad", "onnxruntime", "torch", "transformers", "tokenizers", "numpy"),
     *("faust-streaming", "aiokafka", "kafka-python"),
 )
 
 
+def cpuinfo() -> str:
+    """What Linux says of this processor; nothing elsewhere."""
+    return _CPUINFO.read_text(errors="replace") if _CPUINFO.is_file() else ""
+
+
 def processor() -> tuple[str, list[str]]:
     """Its name, and those of FEATURES that it has; none are known where the system is not Linux."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
+    lines = cpuinfo().splitlines()
+    if not lines:
         return platform.processor() or platform.machine(), []
     facts = {key.strip(): value.strip() for key, colon, value in (line.partition(":") for line in lines) if colon}
     flags = set((facts.get("flags") or facts.get("Features") or "").split())

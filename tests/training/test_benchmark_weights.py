@@ -27,6 +27,15 @@ def test_random_bundles_keep_their_bits_in_any_batch(tmp_path: Path) -> None:
     assert weights.random_stance(weights.TINY, tmp_path).manifest.task == "stance"
 
 
+@pytest.mark.parametrize(("flag", "count"), [("avx512_bf16", 2), ("amx_bf16", 2), ("avx512_vnni", 1)])
+def test_bfloat16_is_measured_where_the_processor_has_it(flag: str, count: int) -> None:
+    import torch
+
+    from benchmarks.gemm import dtypes_of
+
+    assert dtypes_of(f"flags\t\t: fpu {flag}\n") == [torch.float32, torch.bfloat16][:count]
+
+
 def test_a_layer_is_counted_as_its_products() -> None:
     from benchmarks.gemm import Gemm, layer_gemms, token_operations
     from benchmarks.weights import BERT_BASE
