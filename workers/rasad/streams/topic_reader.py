@@ -41,20 +41,6 @@ Start = Literal["beginning", "end"] | int | datetime | timedelta | Mapping[int, 
 """Where to start: at an end of the topic, a number of records before each partition's end, a time (with its zone), so
 long ago, or an offset by partition. A partition that has no offset there starts at its beginning."""
 
-
-def check_start(start: object) -> None:
-    """Raise ValueError where `start` is no Start, of whatever partition."""
-    match start:
-        case "beginning" | "end" | datetime() | timedelta() | Mapping():
-            return
-        case int() if start >= 0:
-            return
-    raise ValueError(
-        f'start={start!r}: say "beginning", "end", a number of records before the end (0 or more), a datetime, '
-        "a timedelta, or {partition: offset}"
-    )
-
-
 Revoked = Callable[[frozenset[int]], Mapping[int, int]]
 """Told which partitions go; gives the offsets to commit for them before their next owner starts."""
 
@@ -65,6 +51,19 @@ _NOTICE_EVERY_S: Final = 1.0
 _RECONNECT_WITHIN_MS: Final = 2_000
 _CLOSE_WITHIN_MS: Final = 5_000
 _OVERTAKEN: Final = (CommitFailedError, RebalanceInProgressError, IllegalGenerationError, UnknownMemberIdError)
+
+
+def check_start(start: object) -> None:
+    """Raise ValueError where `start` is none of what a Start may be."""
+    match start:
+        case "beginning" | "end" | datetime() | timedelta() | Mapping():
+            return
+        case int() if start >= 0:
+            return
+    raise ValueError(
+        f'start={start!r}: say "beginning", "end", a number of records before the end (0 or more), a datetime, '
+        "a timedelta, or {partition: offset}"
+    )
 
 
 def partitions_of(consumer: KafkaConsumer, topic: str) -> list[TopicPartition]:
