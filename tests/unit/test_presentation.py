@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import unicodedata
 from dataclasses import replace
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
 from rasad.messages import DeadLetter, EnrichedEvent, Record, Stance, StanceHolder, StanceTarget
-from rasad.presentation import brief, dead_letter, full, highlighted
+from rasad.presentation import brief, dead_letter, entity_rows, full, headline, highlighted, quote_line
 from tests.unit.test_schemas import EVENT
 
 UNSEEN = ["\x1b[2J", "\x9b2J", "\x1b]0;owned\x07", "\r", "\x08", "\u202e", "\u2066", "\u2069", "\u200b", "\U000e0041"]
@@ -66,3 +68,39 @@ def test_highlights_stand_where_mentions_are_whatever_is_not_seen() -> None:
     shown = highlighted(text, [replace(mention, start=start, end=start + 4)])
     assert shown.plain == "\ufffd\ufffdفي \n جنيف\ufffd[0m"
     assert [shown.plain[span.start : span.end] for span in shown.spans] == ["جنيف"]
+
+
+def is_right_to_left(line: str) -> bool:
+    """Whether a line is blanks and then one right-to-left unit, with all that is strong inside."""
+    depth, outside = 0, []
+    for number, char in enumerate(line.strip()):
+        kind = unicodedata.bidirectional(char)
+        depth -= kind == "PDI"
+        if depth == 0 and not (number == 0 and kind == "RLI") and kind != "PDI":
+            outside.append(char)
+        depth += kind == "RLI"
+    return depth == 0 and not outside and line.strip()[:1] == "\u2067"
+
+
+@pytest.mark.parametrize("width", [12, 20, 80])
+def test_each_line_of_arabic_is_one_right_to_left_unit_at_the_right(width: int) -> None:
+    (entity,), (quote,), (mention,) = EVENT.entities, EVENT.quotes, EVENT.mentions
+    name = "محطة CNN التلفزيونية BBC ورويترز"
+    text = f"CNN قالت {name} إن الاجتماع انتهى أمس في جنيف"
+    event = replace(EVENT, article=replace(EVENT.article, title=text))
+    said = quote_line(replace(quote, start=0, end=len(text), speaker=name, cue="قالت", kind="direct"), text)
+    names = entity_rows([replace(entity, canonical=name, mention_count=count, salience=count) for count in (3, 2, 1)])
+    whole = full(replace(event, entities=(), quotes=(), stances=(), mentions=(mention,)))
+    for shown in (headline(event), said, names, whole):
+        lines = rendered(shown, width).replace("places", "      ").splitlines()
+        arabic = [line for line in lines if any(unicodedata.bidirectional(char) == "AL" for char in line)]
+        assert arabic
+        assert all(map(is_right_to_left, arabic))
+        assert {cell_len(line) for line in arabic} == {width}
+
+
+def test_what_is_wrapped_is_all_there() -> None:
+    (entity,) = EVENT.entities
+    names = [f"{word} واحد" for word in ("جنيف", "لندن", "القاهرة", "بيروت")]
+    shown = rendered(entity_rows([replace(entity, canonical=name) for name in names]), 24).replace("places", "")
+    assert "".join(shown.translate({0x2067: None, 0x2069: None}).split()) == "،".join(sorted(names)).replace(" ", "")

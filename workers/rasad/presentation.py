@@ -1,7 +1,8 @@
 """Events for the eye: a readable right-to-left view in a terminal.
 
 Arabic stands between isolates (U+2067 ... U+2069, Unicode Bidirectional Algorithm), so a terminal that knows the
-algorithm orders it rightly among Latin labels and numbers, and is aligned to the right.
+algorithm orders it rightly among Latin labels and numbers. A terminal takes each line for a paragraph, so each line of
+Arabic that was wrapped is isolated as a whole, and is aligned to the right.
 
 What articles hold is foreign text, which may try to steer the terminal that shows it: none is shown but as visible.
 """
@@ -11,8 +12,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.padding import Padding
 from rich.rule import Rule
 from rich.table import Table
@@ -32,6 +36,8 @@ _LABEL_STYLES = {
 }
 _ENTITIES_SHOWN = 12
 
+_ISOLATE: Final = "\u2067"
+_POP: Final = "\u2069"
 
 # Control characters, and those that are not seen but move, hide or reorder what is: a terminal would obey them. The
 # joiners U+200C and U+200D stay, for words are spelled with them.
@@ -47,7 +53,32 @@ def visible(text: str) -> str:
 
 def isolated(text: str) -> str:
     """`text`, visible, as one right-to-left unit within whatever stands around it."""
-    return f"\u2067{visible(text)}\u2069"
+    return f"{_ISOLATE}{visible(text)}{_POP}"
+
+
+@dataclass(frozen=True, slots=True)
+class RightToLeft:
+    """Text whose every line, once it is wrapped, is one right-to-left unit, aligned to the right.
+
+    The isolates within it are closed at a line's end and opened again on the next.
+    """
+
+    text: Text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The lines that fit the console."""
+        opened = 1
+        for line in self.text.wrap(console, options.max_width):
+            line.rstrip()
+            start = _ISOLATE * opened
+            opened += line.plain.count(_ISOLATE) - line.plain.count(_POP)
+            whole = Text.assemble(start, line, _POP * opened)
+            whole.align("right", options.max_width)
+            yield whole
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        """As wide as the text."""
+        return Measurement.get(console, options, self.text)
 
 
 def _in_place(match: re.Match[str]) -> str:
@@ -61,17 +92,17 @@ def _on_one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def headline(event: EnrichedEvent) -> Text:
+def headline(event: EnrichedEvent) -> RenderableType:
     """The title, or the beginning of the body where there is none."""
     text = event.article.title.strip() or event.article.body.strip()[:90]
-    return Text(isolated(_on_one_line(text)), style="bold", justify="right")
+    return RightToLeft(Text(visible(_on_one_line(text)), style="bold"))
 
 
 def entity_rows(entities: Iterable[Entity]) -> Table:
     """One line a type: its entities by salience, each with its number of mentions."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
-    table.add_column(justify="right", ratio=1)
+    table.add_column(ratio=1)
     listed = list(entities)
     for type_, name in _TYPE_NAMES.items():
         chosen = sorted((e for e in listed if e.type == type_), key=lambda e: (-e.salience, e.canonical))
@@ -80,7 +111,7 @@ def entity_rows(entities: Iterable[Entity]) -> Table:
         line = Text("، ".join(_counted(e) for e in chosen[:_ENTITIES_SHOWN]), style=_STYLES[type_])
         if len(chosen) > _ENTITIES_SHOWN:
             line.append(f" +{len(chosen) - _ENTITIES_SHOWN}", style="dim")
-        table.add_row(name, line)
+        table.add_row(name, RightToLeft(line))
     return table
 
 
@@ -104,21 +135,21 @@ def stance_line(stance: Stance) -> Text:
 
 def highlighted(text: str, mentions: Sequence[Mention]) -> Text:
     """A field with its mentions coloured by type, and a sign in the place of each character that is not seen."""
-    shown = Text(_UNSEEN.sub(_in_place, text), justify="right")
+    shown = Text(_UNSEEN.sub(_in_place, text))
     for mention in mentions:
         shown.stylize(_STYLES[mention.type], mention.start, mention.end)
     return shown
 
 
-def quote_line(quote: Quote, text: str) -> Text:
+def quote_line(quote: Quote, text: str) -> RenderableType:
     """Who said it, with which word, and what."""
-    line = Text(justify="right")
+    line = Text()
     line.append(isolated(quote.speaker or "؟"), style="cyan")
     line.append(f" ({isolated(quote.cue)})" if quote.cue else "", style="dim")
     line.append(": ")
     mark = '"' if quote.kind == "direct" else ""
     line.append(isolated(f"{mark}{_on_one_line(text[quote.start : quote.end])}{mark}"))
-    return line
+    return RightToLeft(line)
 
 
 def brief(event: EnrichedEvent) -> RenderableType:
@@ -138,7 +169,7 @@ def full(event: EnrichedEvent) -> RenderableType:
     for field in ("title", "body"):
         mentions = [m for m in event.mentions if m.field == field]
         if texts[field].strip():
-            parts.append(Padding(highlighted(texts[field], mentions), (0, 0, 1, 0)))
+            parts.append(Padding(RightToLeft(highlighted(texts[field], mentions)), (0, 0, 1, 0)))
     parts.append(entity_rows(event.entities))
     if event.quotes:
         parts.append(Text("\nquotes", style="dim"))
