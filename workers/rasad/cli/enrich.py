@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -14,7 +15,9 @@ from rasad.cli.options import (
     ConfigOption,
     NerOption,
     StanceOption,
+    amount,
     clear_errors,
+    counted,
     enricher_of,
     err,
     out,
@@ -50,6 +53,7 @@ def enrich(
     """Enrich files without a broker: one JSON line an outcome, events and dead letters alike.
 
     With --claims, stances towards them stand among an event's own, marked by their kind; a worker publishes them apart.
+    How many there were of each stands on standard error, where there were several.
 
     Example: `rasad enrich seeds/01-politics-kites-geneva.txt --claims seeds/claims.jsonl --pretty`
     """
@@ -69,10 +73,15 @@ def enrich(
         found = sources(inputs, [each for each in written if each is not None])
         for name in found.left_out:
             err.print(f"rasad: {name} is not read: it takes what is written", markup=False, soft_wrap=True)
-        with dead_letters.open("wb") if dead_letters is not None else nullcontext() as apart:
+        counts: Counter[str] = Counter()
+        opened = dead_letters.open("wb") if dead_letters is not None else nullcontext()
+        with opened as apart, counted("enriching") as told:
 
             def write(outcome: Outcome) -> None:
-                if apart is not None and isinstance(outcome, DeadLetter):
+                letter = isinstance(outcome, DeadLetter)
+                counts["dead letter" if letter else "event"] += 1
+                told(counts.total())
+                if apart is not None and letter:
                     apart.write(outcome_line(outcome))
                 elif pretty:
                     show(out, outcome, whole=True)
@@ -81,3 +90,5 @@ def enrich(
 
             FileDriver(inputs=found.read, write=write).run(enricher.enrich)
             sys.stdout.flush()
+        if counts.total() > 1:
+            err.print(", ".join(amount(counts[kind], kind) for kind in ("event", "dead letter")))

@@ -118,6 +118,23 @@ def require_writable(path: Path) -> None:
         path.resolve().unlink()
 
 
+@contextmanager
+def counted(doing: str) -> Iterator[Callable[[int], None]]:
+    """Show how many are done on standard error, where that is a terminal and the results do not pass by on one."""
+    from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
+    idle = sys.stdout.isatty() or not sys.stderr.isatty()
+    with Progress(*columns, console=err, transient=True, redirect_stdout=False, disable=idle) as progress:
+        task = progress.add_task(doing, total=None)
+        yield lambda done: progress.update(task, completed=done)
+
+
+def amount(count: int, noun: str) -> str:
+    """`count` of something, in the plural where there is not one."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def settings_of(config: Path | None, **flags: object) -> Loaded:
     """The settings with `flags` (`group__key`) over them, and logging as they say."""
     from rasad.logs import configure

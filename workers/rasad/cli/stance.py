@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rasad.cli.options import BackendOption, ConfigOption, StanceOption, clear_errors, err, settings_of
+from rasad.cli.options import BackendOption, ConfigOption, StanceOption, amount, clear_errors, counted, err, settings_of
 
 
 def stance(
@@ -33,13 +33,17 @@ def stance(
         models = loaded.settings.models
         bundle = load_bundle(models.stance, task="stance")
         engine = Engine.open(bundle, threads=models.threads, backend=models.backend)
-        bad = 0
-        for line, problem in judged(StanceModel(engine, head), pairs):
-            if problem is not None:
-                err.print(f"rasad: {problem}", style="red", markup=False, soft_wrap=True)
-                bad += 1
-            else:
-                sys.stdout.buffer.write(line)
-        sys.stdout.flush()
+        done = bad = 0
+        with counted("judging") as told:
+            for done, (line, problem) in enumerate(judged(StanceModel(engine, head), pairs), 1):
+                if problem is not None:
+                    err.print(f"rasad: {problem}", style="red", markup=False, soft_wrap=True)
+                    bad += 1
+                else:
+                    sys.stdout.buffer.write(line)
+                told(done)
+            sys.stdout.flush()
+        if done > 1:
+            err.print(f"{amount(done - bad, 'pair')} judged, {amount(bad, 'line')} not read")
     if bad:
         raise typer.Exit(1)
