@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections import Counter
@@ -13,6 +14,7 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from typer.testing import CliRunner
 
 from rasad import comparison_report
@@ -257,6 +259,18 @@ def test_the_page_is_whole_and_escapes_what_comes_from_outside() -> None:
     assert 'dir="rtl"' in page
     assert "prefers-color-scheme: dark" in page
     assert not re.search(r"(?:src|href)=|url\(|@import|https?:", page)
+
+
+def test_the_terminal_obeys_nothing_that_comes_from_outside() -> None:
+    found = Comparison(a="a", b="b", examples_max=2)
+    before = event("odd", source="[bold]صحيفة\x1b[31m", body=f"{BODY[:17]}\x1b[2J{BODY[17:]}")
+    found.add(before, replace(before, mentions=(mention(4, 17, "ORG"),)))
+    found.add(event("\x1b[31mgone"), None)
+    found.add(event("same", source="other"), event("same", source="other"))
+    written = io.StringIO()
+    comparison_report.show(Console(file=written, width=120), found)
+    assert "\x1b" not in written.getvalue()
+    assert "[bold]صحيفة" in written.getvalue()
 
 
 @pytest.fixture

@@ -67,3 +67,19 @@ def test_stance_ends_with_how_many_there_were(tmp_path: Path) -> None:
     assert rasad("stance", str(pairs)).stderr == ""
     pairs.write_text(json.dumps(good) + "\n{}\n")
     assert rasad("stance", str(pairs)).stderr.splitlines()[-1] == "1 pair judged, 1 line not read"
+
+
+def test_stance_does_not_read_what_it_writes(tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text("{}\n")
+    with pairs.open("ab") as stdout:
+        done = subprocess.run(
+            [sys.executable, "-m", "rasad.cli", "stance", str(pairs)],
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert b"what is read would be written there" in done.stderr
+    assert pairs.read_text() == "{}\n"

@@ -10,7 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from rasad.presentation import isolated
+from rasad.presentation import isolated, visible
 from rasad.streams.comparison import HOWS, Change, Comparison, Example, How, Part
 
 _STYLES: Final[dict[How, str]] = {
@@ -134,7 +134,7 @@ def show(console: Console, comparison: Comparison) -> None:
     ):
         if count:
             more = ", ..." if count > len(ids) else ""
-            console.print(f"{count:,} {what}: {', '.join(ids)}{more}", markup=False, soft_wrap=True)
+            console.print(f"{count:,} {what}: {', '.join(map(visible, ids))}{more}", markup=False, soft_wrap=True)
     found = data(comparison)
     for part in found["parts"]:
         if part["rows"]:
@@ -169,7 +169,7 @@ def _source_table(sources: list[dict[str, Any]]) -> Table:
         table.add_column(name, justify="right")
     for each in sources[:_SOURCES_SHOWN]:
         changed = (f"{sum(counts.values()):,}" for counts in each["counts"].values())
-        table.add_row(isolated(each["source"]), f"{each['articles']:,}", *changed)
+        table.add_row(Text(isolated(each["source"])), f"{each['articles']:,}", *changed)
     if len(sources) > _SOURCES_SHOWN:
         table.add_row(f"... {len(sources) - _SOURCES_SHOWN} more", "")
     return table
@@ -181,15 +181,20 @@ def _shown(example: Example) -> RenderableType:
     line = Text("  ")
     line.append(f"{change.type}  ", style="dim")
     line.append(_from_to(change))
-    line.append(f"  {example.article_id}", style="dim")
+    line.append(f"  {visible(example.article_id)}", style="dim")
     around = Text(justify="right")
     if example.marked:
-        around.append("\u2067…" + " ".join(example.left.splitlines()))
-        around.append(" ".join(example.marked.splitlines()), style=f"reverse {_STYLES[change.how]}")
-        around.append(" ".join(example.right.splitlines()) + "…\u2069")
+        left, marked, right = (visible(" ".join(each.splitlines())) for each in _around(example))
+        around.append("\u2067…" + left)
+        around.append(marked, style=f"reverse {_STYLES[change.how]}")
+        around.append(right + "…\u2069")
     else:
         around.append(isolated(example.title), style="dim")
     return Group(line, around)
+
+
+def _around(example: Example) -> tuple[str, str, str]:
+    return example.left, example.marked, example.right
 
 
 def _from_to(change: Change) -> str:

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from rasad import broker
 from rasad.messages import EnrichedEvent, Record, StanceRecord, from_bytes
-from rasad.presentation import isolated, show, stance_line
+from rasad.presentation import isolated, show, stance_line, visible
 from rasad.settings import CONFIG_VARIABLE, TopicSettings
 from rasad.streams import claims, topics
 from rasad.streams.connection import Connection
@@ -164,5 +164,6 @@ def _letter_line(record: Record) -> Text:
     headers = {key: value.decode("utf-8", "replace") for key, value in record.headers}
     line = Text("\ndead letter ", style="bold red")
     line.append(next((value for key, value in headers.items() if key.endswith("reason")), ""), style="red")
-    line.append("  " + next((value for key, value in headers.items() if key.endswith("detail")), ""), style="default")
+    detail = next((value for key, value in headers.items() if key.endswith("detail")), "")
+    line.append(f"  {visible(detail)}", style="default")
     return line

@@ -6,11 +6,12 @@ import sys
 from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rasad.cli.options import (
+    STDOUT_FD,
     BackendOption,
     ConfigOption,
     NerOption,
@@ -27,8 +28,6 @@ from rasad.cli.options import (
 
 if TYPE_CHECKING:
     from rasad.messages import Outcome
-
-_STDOUT_FD: Final = 1
 
 
 def enrich(
@@ -69,7 +68,7 @@ def enrich(
             require_writable(dead_letters)
         index = ClaimIndex(read_claims(claims) if claims else ())
         enricher = enricher_of(loaded, lambda: index)
-        written = [file_id(_STDOUT_FD), None if dead_letters is None else file_id(dead_letters)]
+        written = [file_id(STDOUT_FD), None if dead_letters is None else file_id(dead_letters)]
         found = sources(inputs, [each for each in written if each is not None])
         for name in found.left_out:
             err.print(f"rasad: {name} is not read: it takes what is written", markup=False, soft_wrap=True)

@@ -28,6 +28,8 @@ STARTED = time.monotonic()
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
+STDOUT_FD: Final = 1
+
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 ConfigOption = Annotated[

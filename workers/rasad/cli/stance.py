@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from rasad.cli.options import BackendOption, ConfigOption, StanceOption, amount, clear_errors, counted, err, settings_of
+from rasad.cli.options import (
+    STDOUT_FD,
+    BackendOption,
+    ConfigOption,
+    StanceOption,
+    amount,
+    clear_errors,
+    counted,
+    err,
+    settings_of,
+)
 
 
 def stance(
@@ -28,14 +38,17 @@ def stance(
         from rasad.enrich.stance import StanceModel
         from rasad.inference.bundle import load_bundle
         from rasad.inference.engine import Engine
+        from rasad.streams.files import file_id, sources
         from rasad.streams.pairs import judged
 
+        standard_output = file_id(STDOUT_FD)
+        found = sources([pairs], [] if standard_output is None else [standard_output])
         models = loaded.settings.models
         bundle = load_bundle(models.stance, task="stance")
         engine = Engine.open(bundle, threads=models.threads, backend=models.backend)
         done = bad = 0
         with counted("judging") as told:
-            for done, (line, problem) in enumerate(judged(StanceModel(engine, head), pairs), 1):
+            for done, (line, problem) in enumerate(judged(StanceModel(engine, head), found.read), 1):
                 if problem is not None:
                     err.print(f"rasad: {problem}", style="red", markup=False, soft_wrap=True)
                     bad += 1

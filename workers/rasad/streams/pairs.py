@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,12 +23,12 @@ class _Line:
     pair: Pair
 
 
-def judged(model: StanceModel, source: str) -> Iterator[tuple[bytes, str | None]]:
-    """For each line of `source` (a path or "-"), in order: its JSON result line, or `b""` and what is wrong with it.
+def judged(model: StanceModel, sources: Iterable[str]) -> Iterator[tuple[bytes, str | None]]:
+    """For each line of `sources` (paths or "-"), in order: its JSON result line, or `b""` and what is wrong with it.
 
-    Raises FileError where the source cannot be read.
+    Raises FileError where a source cannot be read.
     """
-    unread = records([source])
+    unread = records(sources)
     while batch := list(itertools.islice(unread, BATCH_MAX)):
         read = [_line(record) for record in batch]
         good = [line for line in read if isinstance(line, _Line)]
