@@ -193,6 +193,22 @@ def test_many_names_of_common_words_are_told_apart_in_time() -> None:
     assert len(found.entities) == len(persons) + len(bodies)
 
 
+@pytest.mark.parametrize(
+    ("forms", "bodies"),
+    [
+        (["حكومة الوفاق", "حكومة الوفاق الليبية", "حكومة الوفاق الوطني"], 1),
+        (["مجلس النواب", "مجلس النواب المصري", "مجلس النواب الأعلى"], 1),
+        (["وزارة الخارجية", "وزارة الخارجية الليبية", "وزارة الخارجية المصرية"], 3),
+        (["وزارة الخارجية", "وزارة الخارجية الليبية", "وزارة الخارجية النمساوية"], 3),
+        (["حكومة الوفاق الليبية", "حكومة الوفاق الوطني"], 2),
+    ],
+)
+def test_a_nation_adds_no_body_where_the_name_itself_goes_on(forms: list[str], bodies: int) -> None:
+    for order in permutations(forms):
+        _, found = named_in("، ".join(order), *[(form, "ORG") for form in order])
+        assert len(found.entities) == bodies, order
+
+
 def test_ids_are_the_same_in_every_article() -> None:
     (one,) = resolve([name("القاهرة", "LOC")], {"title": "", "body": "القاهرة"}).entities
     (other,) = resolve([name("القاهره", "LOC", start=9)], {"title": "x", "body": "........ القاهره"}).entities

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from rasad.enrich.ner import Name
 from rasad.messages import Entity, EntitySubtype, EntityType, Field, derived_id
-from rasad.text.lexicon import KINDS_OF_BODY
+from rasad.text.lexicon import COUNTRIES, KINDS_OF_BODY
 from rasad.text.search_key import search_key
 
 Choice = TypeVar("Choice")
@@ -25,6 +25,21 @@ CLASS_NOUNS: Final = KINDS_OF_BODY | frozenset(search_key("الشركة النا
 
 _DISTINGUISHING: Final = frozenset(search_key("الحر الحرة الجديد الجديدة الموازي الموازية").split())
 """Words that make another body of a name: `الجيش السوري الحر` fights `الجيش السوري`."""
+
+_COUNTRY_END: Final = re.compile(r"(?:يا|يه|ا|ه)\Z")
+_OF_COUNTRIES: Final = frozenset(
+    f"ال{_COUNTRY_END.sub('', country.removeprefix('ال'))}{ending}" for country in COUNTRIES for ending in ("ي", "يه")
+)
+"""Nisba adjectives of countries: `الليبي`, `الليبية`."""
+_INSTITUTIONAL: Final = frozenset(
+    search_key(
+        "الوطني الوطنية الدولي الدولية المركزي المركزية الاتحادي الاتحادية الشعبي الشعبية الديمقراطي الديمقراطية "
+        "الإسلامي الإسلامية العسكري العسكرية المدني المدنية الأعلى"
+    ).split()
+)
+"""Nisba adjectives of no country, which say what a body is."""
+_SHORTEST_BASE: Final = 2
+"""Words that a name has at least before an adjective that is left off."""
 
 _CHILD_OF: Final = frozenset(search_key("بن ابن بنت").split())
 
@@ -128,7 +143,7 @@ def _parents(types: Mapping[str, EntityType], bracketed: Mapping[str, set[str]])
     """For each key that is another form of a fuller one, or of one with ال, that one."""
     persons = {key: bare_words(key) for key, kind in types.items() if kind == "PER"}
     orgs = {key: key.split() for key, kind in types.items() if kind == "ORG"}
-    parents = _fullest(persons, is_part_of_person) | _fullest(orgs, is_short_form)
+    parents = _fullest(persons, is_part_of_person) | _fullest(orgs, is_short_form) | _of_one_nation(orgs)
     for alias, holders in bracketed.items():
         bodies = {_root(name, parents) for name in holders if types[name] == "ORG"} - {alias}
         if types[alias] == "ORG" and alias not in parents and len(bodies) == 1:
@@ -158,6 +173,29 @@ def _fullest(keys: Mapping[str, list[str]], is_part: Callable[[list[str], list[s
         if fullest is not None and all(other == fullest or is_part(keys[other], keys[fullest]) for other in fuller):
             found[key] = fullest
     return found
+
+
+def _of_one_nation(keys: Mapping[str, list[str]]) -> dict[str, str]:
+    """Parents of a body's name and of the one form of it that adds its nation, where a fuller name adds what it is.
+
+    `حكومة الوفاق الليبية` and `حكومة الوفاق` are `حكومة الوفاق الوطني`; with a second nation, or an adjective that
+    may be one, nothing is joined.
+    """
+    forms: dict[str, list[str]] = defaultdict(list)
+    for key, words in keys.items():
+        if len(words) > _SHORTEST_BASE:
+            forms[" ".join(words[:-1])].append(key)
+    found: dict[str, str] = {}
+    for base, fuller in forms.items():
+        nations = [key for key in fuller if keys[key][-1] in _OF_COUNTRIES]
+        others = [key for key in fuller if key not in nations]
+        if base in keys and len(nations) == len(others) == 1 and _says_what(keys[others[0]][-1]):
+            found |= {base: others[0], nations[0]: base}
+    return found
+
+
+def _says_what(adjective: str) -> bool:
+    return adjective.startswith("ال") and (not _NISBA.fullmatch(adjective) or adjective in _INSTITUTIONAL)
 
 
 def _root(key: str, parents: Mapping[str, str]) -> str:

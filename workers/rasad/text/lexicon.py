@@ -136,6 +136,9 @@ _HEADS: Final = """
 NAMES: Final = _keys(_COUNTRIES, _CITIES, _REGIONS, _PERSONS, _ORGANISATIONS, _HEADS)
 """Search keys of words that stand at the head of names: never cut themselves, evidence where they remain."""
 
+COUNTRIES: Final = _keys(_COUNTRIES)
+"""Search keys of countries' names."""
+
 BODIES: Final = _keys(_COUNTRIES, _CITIES, _REGIONS, _ORGANISATIONS, _HEADS)
 """`NAMES` without persons: short names of persons are too often the end of another name (كريم, ريم)."""
 
