@@ -74,6 +74,7 @@ def test_a_whole_bundle_loads(directory: Path) -> None:
         ({"default_head": "sport"}, "'sport' is not among heads"),
         ({"headline_head": "radio"}, "'radio' is not among heads"),
         ({"headline_weights": {"PER": 2.0}}, "headline_weights.PER: no such label; known are O, B-PER, I-PER"),
+        ({"claim_weights": {"LOC": 2.0}}, "claim_weights.LOC: no such label; known are O, B-PER, I-PER"),
         ({"headline_weights": {"O": 0}}, "headline_weights.O: 0.0 is not a positive number"),
         ({"max_tokens": 4}, "max_tokens 4"),
         ({"files": {}}, "no hash for model.onnx"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rasad.enrich.claims import ClaimIndex, Gate
 from rasad.enrich.enricher import Enricher
 from rasad.enrich.evidence import stem_counts
-from rasad.enrich.stance import Pair, StanceModel
+from rasad.enrich.stance import Pair, StanceModel, claim_model
 from rasad.enrich.stem_rarity import NUMBER, RAREST, rarity
 from rasad.evaluation.claims import gate_results
 from rasad.evaluation.stem_counts import by_rarity
@@ -196,7 +196,7 @@ class TestStancesTowardsClaims:
         index = ClaimIndex(CLAIMS)
         matched = [match.claim for match in index.matches(ARTICLE, Gate())]
         pairs = [Pair(claim=claim.text, title=TITLE, body=BODY) for claim in matched]
-        for claim, result in zip(matched, stance_model.classify(pairs), strict=True):
+        for claim, result in zip(matched, claim_model(stance_model).classify(pairs), strict=True):
             if result.label == "unrelated":
                 assert claim.id not in found
             else:

@@ -10,6 +10,7 @@ import pytest
 import zstandard
 
 from rasad.enrich.stance import Pair, StanceModel
+from rasad.evaluation.claims import gated_claims
 from rasad.evaluation.corpora import (
     ClaimArticle,
     CorpusError,
@@ -166,6 +167,24 @@ def test_headlines_are_paired_with_their_own_and_other_bodies() -> None:
     ]
     assert pairs[-1] == ("عنوان 0", "نص 2", "unrelated")
     assert [each.label for each in own_and_other_headlines(articles[:1])] == ["agree"]
+
+
+def test_claims_behind_the_gate_are_an_articles_own_or_unrelated() -> None:
+    subjects = ("مهرجان الفوانيس في الأقصر", "حملة تطعيم في الزرقاء", "سباق القوارب في دبي", "معرض الكتاب في بيروت")
+    articles = [
+        {
+            "title": subject,
+            "body": f"افتتح {subject} اليوم.",
+            "claims": [{"text": f"ألغي {subject}", "label": "disagree"}],
+        }
+        for subject in subjects
+    ]
+    articles[0]["body"] += " وتزامن مع معرض الكتاب في بيروت."
+    found = [(each.pair.title, each.pair.claim, each.label) for each in gated_claims(articles)]
+    assert {(title, claim) for title, claim, label in found if label == "disagree"} == {
+        (subject, f"ألغي {subject}") for subject in subjects
+    }
+    assert (subjects[0], f"ألغي {subjects[3]}", "unrelated") in found
 
 
 def test_stance_scores_by_hand() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rasad.enrich.evidence import ranked, relevance, stem, stems
 from rasad.enrich.reading import documents
-from rasad.enrich.stance import Pair, StanceModel, headline_model, pair_input
+from rasad.enrich.stance import Pair, StanceModel, claim_model, headline_model, pair_input
 from rasad.inference.bundle import BundleError
 from rasad.inference.engine import Engine
 from tests.unit.articles import REPORT, long_body
@@ -138,6 +138,15 @@ def test_headlines_are_judged_as_the_bundle_says_unless_a_head_was_chosen(stance
     assert [each.label for each in judge.classify([Pair(claim=title, body=body)])] == ["other"]
     chosen = StanceModel(Engine(weighing, engine.backend), "unifiedfc")
     assert headline_model(chosen) is chosen
+    assert claim_model(chosen) is chosen
+
+
+def test_watched_claims_are_judged_as_the_bundle_says(stance_model: StanceModel) -> None:
+    title, body = REPORT
+    engine = stance_model.engine
+    manifest = replace(engine.bundle.manifest, claim_weights={"discuss": 1e6})
+    judge = claim_model(StanceModel(Engine(replace(engine.bundle, manifest=manifest), engine.backend)))
+    assert [each.label for each in judge.classify([Pair(claim=title, body=body)])] == ["discuss"]
 
 
 def test_headlines_do_not_contradict_their_own_articles(stance_model: StanceModel) -> None:

@@ -20,7 +20,7 @@ from rasad.enrich.entity_stances import LEAST_LIKELY, SIDES, STANCES_HEAD, entit
 from rasad.enrich.ner import Name, names
 from rasad.enrich.quotes import Part, named_spans, parts, quotes
 from rasad.enrich.reading import Document, FieldScores, documents, score_words, spans_of
-from rasad.enrich.stance import StanceModel, StanceResult, headline_model
+from rasad.enrich.stance import StanceModel, StanceResult, claim_model, headline_model
 from rasad.inference.backend import BUNDLED_GRAPH, BackendKind
 from rasad.inference.bundle import BundleError, load_bundle
 from rasad.inference.engine import TOKEN_BUDGET, Engine
@@ -107,7 +107,7 @@ class Enricher:
                     f"{', '.join(foreign)}; choose a bundle whose default head has {', '.join(_CLAIM_LABELS)}"
                 )
         self._ner = ner
-        self._stance = stance
+        self._stance = claim_model(stance)
         self._headlines = headlines
         self._claims = claims
         self._gate = gate

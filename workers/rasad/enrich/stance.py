@@ -113,6 +113,14 @@ def headline_model(model: StanceModel) -> StanceModel:
     return StanceModel(model.engine, manifest.headline_head, weights=manifest.headline_weights)
 
 
+def claim_model(model: StanceModel) -> StanceModel:
+    """What judges watched claims that passed the gate: as its bundle says, or `model` if its head was chosen."""
+    manifest = model.engine.bundle.manifest
+    if model.head != manifest.default_head:
+        return model
+    return StanceModel(model.engine, weights=manifest.claim_weights)
+
+
 def pair_input(
     claim: TokenizedText, fields: Sequence[FieldText], template: SequenceTemplate, max_tokens: int
 ) -> PairInput:

@@ -10,6 +10,8 @@ import numpy as np
 
 from rasad.enrich.claims import THRESHOLD, ClaimIndex, Gate
 from rasad.enrich.evidence import stem_counts
+from rasad.enrich.stance import UNRELATED, Pair
+from rasad.evaluation.stance import Example
 from rasad.messages import Claim
 
 THRESHOLDS: Final = (0.5, THRESHOLD, 0.8, 1.0, 1.2)
@@ -62,6 +64,24 @@ def gate_results(articles: Sequence[Mapping[str, Any]]) -> list[GateResult]:
             )
         )
     return results
+
+
+def gated_claims(articles: Sequence[Mapping[str, Any]]) -> list[Example]:
+    """What the gate lets through where all claims of all articles are watched; others' claims are unrelated."""
+    claims = {
+        f"{number:06}-{position}": claim
+        for number, article in enumerate(articles)
+        for position, claim in enumerate(article["claims"])
+    }
+    index = ClaimIndex([Claim(id=key, text=claim["text"]) for key, claim in claims.items()])
+    return [
+        Example(
+            pair=Pair(claim=match.claim.text, title=article["title"], body=article["body"]),
+            label=claims[match.claim.id]["label"] if int(match.claim.id[:6]) == number else UNRELATED,
+        )
+        for number, article in enumerate(articles)
+        for match in index.matches(stem_counts(f"{article['title']}\n{article['body']}"), Gate())
+    ]
 
 
 def _percent(passed: np.ndarray[Any, np.dtype[np.bool_]]) -> float:

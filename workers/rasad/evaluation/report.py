@@ -15,9 +15,9 @@ from typing import Any, Final, Literal
 
 from rasad.enrich.claims import THRESHOLD, Gate
 from rasad.enrich.enricher import Enricher
-from rasad.enrich.stance import StanceModel, headline_model
+from rasad.enrich.stance import StanceModel, claim_model, headline_model
 from rasad.evaluation.attribution import EntityStanceResult, QuoteResult, entity_stance_result, quote_result
-from rasad.evaluation.claims import GateResult, gate_results
+from rasad.evaluation.claims import GateResult, gate_results, gated_claims
 from rasad.evaluation.corpora import (
     ClaimArticle,
     MentionArticle,
@@ -384,9 +384,11 @@ def _stance_rows(run: _Run, engines: Sequence[tuple[Graph, Engine]]) -> list[Row
         examples = list(news_claims(articles, _seeded(), 1))
         rows += _stance_corpus(run, engines, "news dev claims", "news", examples, learnt)
         watched = articles[: run.limit]
-        rows += _headline_rows(run, engines, watched)
+        headlines = list(own_and_other_headlines(watched))
+        rows += _judged_rows(run, engines, "news dev headlines", headlines, headline_model)
         if len(watched) > 1:
             rows += [ClaimGateRow(corpus="news dev claims", result=each) for each in gate_results(watched)]
+            rows += _judged_rows(run, engines, "news dev claims behind the gate", gated_claims(watched), claim_model)
     for corpus, head, folder, split in _STANCE_CORPORA:
         if split == "test" and run.dev_only:
             continue
@@ -399,19 +401,23 @@ def _stance_rows(run: _Run, engines: Sequence[tuple[Graph, Engine]]) -> list[Row
     return rows
 
 
-def _headline_rows(
-    run: _Run, engines: Sequence[tuple[Graph, Engine]], articles: Sequence[Mapping[str, Any]]
+def _judged_rows(
+    run: _Run,
+    engines: Sequence[tuple[Graph, Engine]],
+    corpus: str,
+    examples: Sequence[Example],
+    judging: Callable[[StanceModel], StanceModel],
 ) -> list[Row]:
-    examples = list(own_and_other_headlines(articles))
+    """How the model that `judging` makes of the default head does; no rows where it lacks a label or has no pair."""
     rows: list[Row] = []
     for graph, engine in engines:
-        model = headline_model(StanceModel(engine))
-        if not {each.label for each in examples} <= set(model.labels):
+        model = judging(StanceModel(engine))
+        if not examples or not {each.label for each in examples} <= set(model.labels):
             return []
-        counter = run.counter(f"news dev headlines, {graph}", len(examples))
+        counter = run.counter(f"{corpus}, {graph}", len(examples))
         found = classify(model, [each.pair for each in examples], progress=counter)
         result = stance_result([each.label for each in examples], found)
-        rows.append(StanceRow(corpus="news dev headlines", head=model.head, by=graph, left_out=0, result=result))
+        rows.append(StanceRow(corpus=corpus, head=model.head, by=graph, left_out=0, result=result))
     return rows
 
 

@@ -70,7 +70,8 @@ class Manifest:
     sequences of different articles may share a batch. Per-tensor dynamic quantisation does not have that property.
     `headline_head` judges an article's body against its own headline; the default head does where it is None.
     `headline_weights`, by label, are multiplied into that head's probabilities: headlines agree with their articles far
-    more often than claims do (prior shift: Saerens et al., Neural Computation 14(1), 2002).
+    more often than claims do (prior shift: Saerens et al., Neural Computation 14(1), 2002). `claim_weights` are so
+    for the default head and watched claims: many that pass the gate are unrelated.
     """
 
     format: int
@@ -85,6 +86,7 @@ class Manifest:
     batch_invariant: bool = False
     headline_head: str | None = None
     headline_weights: Mapping[str, float] = field(default_factory=dict)
+    claim_weights: Mapping[str, float] = field(default_factory=dict)
     thresholds: Mapping[str, float] = field(default_factory=dict)
     licence: str = ""
     training_data: tuple[Mapping[str, Any], ...] = ()
@@ -208,12 +210,16 @@ def _check_heads(directory: Path, manifest: Manifest) -> None:
         raise BundleError(f"{where}: default_head {manifest.default_head!r} is not among heads")
     if manifest.headline_head is not None and manifest.headline_head not in manifest.heads:
         raise BundleError(f"{where}: headline_head {manifest.headline_head!r} is not among heads")
-    judging = manifest.heads[manifest.headline_head or manifest.default_head].labels
-    for label, weight in manifest.headline_weights.items():
-        if label not in judging:
-            raise BundleError(f"{where}: headline_weights.{label}: no such label; known are {', '.join(judging)}")
-        if not 0 < weight < math.inf:
-            raise BundleError(f"{where}: headline_weights.{label}: {weight} is not a positive number")
+    for field_name, judging, weights in (
+        ("headline_weights", manifest.headline_head, manifest.headline_weights),
+        ("claim_weights", None, manifest.claim_weights),
+    ):
+        labels = manifest.heads[judging or manifest.default_head].labels
+        for label, weight in weights.items():
+            if label not in labels:
+                raise BundleError(f"{where}: {field_name}.{label}: no such label; known are {', '.join(labels)}")
+            if not 0 < weight < math.inf:
+                raise BundleError(f"{where}: {field_name}.{label}: {weight} is not a positive number")
     kind = _KIND_OF_TASK[manifest.task]
     if manifest.heads[manifest.default_head].kind != kind:
         raise BundleError(f"{where}: the default head of a {manifest.task} bundle must be of kind {kind!r}")
