@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
 from rasad.messages import DeadLetter, EnrichedEvent, Record, Stance, StanceHolder, StanceTarget
-from rasad.presentation import brief, dead_letter, entity_rows, full, headline, highlighted, quote_line
+from rasad.presentation import brief, dead_letter, entity_rows, full, headline, highlighted, isolated, quote_line
 from tests.unit.test_schemas import EVENT
 
 UNSEEN = ["\x1b[2J", "\x9b2J", "\x1b]0;owned\x07", "\r", "\x08", "\u202e", "\u2066", "\u2069", "\u200b", "\U000e0041"]
@@ -104,3 +104,9 @@ def test_what_is_wrapped_is_all_there() -> None:
     names = [f"{word} واحد" for word in ("جنيف", "لندن", "القاهرة", "بيروت")]
     shown = rendered(entity_rows([replace(entity, canonical=name) for name in names]), 24).replace("places", "")
     assert "".join(shown.translate({0x2067: None, 0x2069: None}).split()) == "،".join(sorted(names)).replace(" ", "")
+
+
+def test_a_direction_mark_is_left_off_where_an_override_is_shown() -> None:
+    assert isolated("\u200fغبار\u200f") == isolated("غبار")
+    assert highlighted("\u200fغبار\u202e", ()).plain == "\u200fغبار\ufffd"
+    assert "\\u202e" in isolated("\u202eغبار")

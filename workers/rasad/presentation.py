@@ -46,14 +46,18 @@ _UNSEEN = re.compile(
 )
 
 
+_DIRECTION_MARKS = re.compile("[\u061c\u200e\u200f]")
+"""Which news is full of, and which steer nothing outside the unit that they stand in."""
+
+
 def visible(text: str) -> str:
     """`text` on one line, with what a terminal would obey written as JSON writes it: `\\n`, `\\u202e`, `\\u001b`."""
     return _UNSEEN.sub(lambda match: json.dumps(match[0])[1:-1], text)
 
 
 def isolated(text: str) -> str:
-    """`text`, visible, as one right-to-left unit within whatever stands around it."""
-    return f"{_ISOLATE}{visible(text)}{_POP}"
+    """`text`, visible, without direction marks, as one right-to-left unit within whatever stands around it."""
+    return f"{_ISOLATE}{visible(_DIRECTION_MARKS.sub('', text))}{_POP}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +87,8 @@ class RightToLeft:
 
 def _in_place(match: re.Match[str]) -> str:
     """One harmless character for one that a terminal would obey, so that offsets hold."""
-    if match[0] == "\n":
-        return "\n"
+    if match[0] == "\n" or _DIRECTION_MARKS.match(match[0]):
+        return match[0]
     return " " if match[0].isspace() else "\ufffd"
 
 
