@@ -2,8 +2,8 @@
 
 A head's temperature minimises the negative log-likelihood of its dev labels (Guo et al., "On Calibration of Modern
 Neural Networks", 2017). Entity stances are stated from the least probability at which PRECISION in a hundred are right.
-`unrelated` has the weight with which watched claims behind the gate score best, `agree` the least weight with which at
-most BLAMED in a hundred raw headlines do not agree with their own articles.
+`unrelated` has the least weight with which watched claims behind the gate score about best, `agree` the least one with
+which at most BLAMED in a hundred raw headlines do not agree with their own articles.
 """
 
 from __future__ import annotations

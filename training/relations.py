@@ -119,7 +119,6 @@ def golds(article: dict[str, Any]) -> Iterator[Gold]:
         if field == "body":
             within = next(((a, b) for a, b in article["paragraphs"] if a <= start < b), within)
         before, starts, ends = offsets[field]
-
         named = [_named(text, stance[role], within, (start, end)) for role in ("holder", "target")]
         found = []
         for place in (*named, (start, end)):

@@ -184,17 +184,15 @@ def _shown(example: Example) -> RenderableType:
     line.append(f"  {visible(example.article_id)}", style="dim")
     around = Text(justify="right")
     if example.marked:
-        left, marked, right = (visible(" ".join(each.splitlines())) for each in _around(example))
+        left, marked, right = (
+            visible(" ".join(each.splitlines())) for each in (example.left, example.marked, example.right)
+        )
         around.append("\u2067…" + left)
         around.append(marked, style=f"reverse {_STYLES[change.how]}")
         around.append(right + "…\u2069")
     else:
         around.append(isolated(example.title), style="dim")
     return Group(line, around)
-
-
-def _around(example: Example) -> tuple[str, str, str]:
-    return example.left, example.marked, example.right
 
 
 def _from_to(change: Change) -> str:

@@ -68,8 +68,7 @@ def enrich(
             require_writable(dead_letters)
         index = ClaimIndex(read_claims(claims) if claims else ())
         enricher = enricher_of(loaded, lambda: index)
-        written = [file_id(STDOUT_FD), None if dead_letters is None else file_id(dead_letters)]
-        found = sources(inputs, [each for each in written if each is not None])
+        found = sources(inputs, [file_id(STDOUT_FD), None if dead_letters is None else file_id(dead_letters)])
         for name in found.left_out:
             err.print(f"rasad: {name} is not read: it takes what is written", markup=False, soft_wrap=True)
         counts: Counter[str] = Counter()

@@ -121,12 +121,15 @@ def require_writable(path: Path) -> None:
 
 
 @contextmanager
-def counted(doing: str) -> Iterator[Callable[[int], None]]:
-    """Show how many are done on standard error, where that is a terminal and the results do not pass by on one."""
+def counted(doing: str, *, results: bool = True) -> Iterator[Callable[[int], None]]:
+    """Show how many are done on standard error, where that is a terminal and the results do not pass by on one.
+
+    `results` False where none are written to standard output.
+    """
     from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
-    idle = sys.stdout.isatty() or not sys.stderr.isatty()
+    idle = (results and sys.stdout.isatty()) or not sys.stderr.isatty()
     with Progress(*columns, console=err, transient=True, redirect_stdout=False, disable=idle) as progress:
         task = progress.add_task(doing, total=None)
         yield lambda done: progress.update(task, completed=done)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rasad.cli.options import BootstrapOption, ConfigOption, clear_errors, connection_of, err, settings_of
+from rasad.cli.options import BootstrapOption, ConfigOption, clear_errors, connection_of, counted, err, settings_of
 
 
 def produce(
@@ -24,8 +24,6 @@ def produce(
     loaded = settings_of(config, kafka__bootstrap_servers=bootstrap_servers)
     connection = connection_of(loaded)
     with clear_errors():
-        from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
         from rasad.streams.connection import wait_for_broker
         from rasad.streams.files import records
         from rasad.streams.log_limits import limit_repeats
@@ -36,10 +34,8 @@ def produce(
         name = topic or loaded.settings.topics.raw
         wait_for_broker(connection, loaded.settings.worker.broker_wait_s)
         require(connection, [name])
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=err, transient=True) as progress:
-            task = progress.add_task(f"to {name}", total=None)
-            done = publish(connection, name, records(inputs), lambda n: progress.update(task, completed=n))
+        with counted(f"to {name}", results=False) as told:
+            done = publish(connection, name, records(inputs), told)
         for record in done.refused:
             place = f"{record.topic} record {record.offset}"
             err.print(f"rasad: {place}: {len(record.value):,} bytes are too many for {name}", style="red", markup=False)

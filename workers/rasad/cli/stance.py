@@ -41,8 +41,7 @@ def stance(
         from rasad.streams.files import file_id, sources
         from rasad.streams.pairs import judged
 
-        standard_output = file_id(STDOUT_FD)
-        found = sources([pairs], [] if standard_output is None else [standard_output])
+        found = sources([pairs], [file_id(STDOUT_FD)])
         models = loaded.settings.models
         bundle = load_bundle(models.stance, task="stance")
         engine = Engine.open(bundle, threads=models.threads, backend=models.backend)

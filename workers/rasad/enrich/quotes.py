@@ -181,8 +181,10 @@ def begins(text: str, start: int, name: NamedSpan) -> bool:
 
     A person has no such noun: `حركة نافالني` is his.
     """
-    if name.name.core_start <= start + PROCLITIC or name.name.type == "PER":
-        return name.name.core_start <= start + PROCLITIC
+    if name.name.core_start <= start + PROCLITIC:
+        return True
+    if name.name.type == "PER":
+        return False
     before = name_key(text[start : name.name.core_start]).split()
     return bool(before) and all(word in CLASS_NOUNS for word in (before[0].removeprefix("و"), *before[1:]))
 

@@ -108,17 +108,19 @@ class StanceModel:
 def headline_model(model: StanceModel) -> StanceModel:
     """What judges headlines where `model` judges claims: as its bundle says, or `model` if its head was chosen."""
     manifest = model.engine.bundle.manifest
-    if model.head != manifest.default_head:
-        return model
-    return StanceModel(model.engine, manifest.headline_head, weights=manifest.headline_weights)
+    return _unless_chosen(model, manifest.headline_head, manifest.headline_weights)
 
 
 def claim_model(model: StanceModel) -> StanceModel:
     """What judges watched claims that passed the gate: as its bundle says, or `model` if its head was chosen."""
-    manifest = model.engine.bundle.manifest
-    if model.head != manifest.default_head:
+    return _unless_chosen(model, None, model.engine.bundle.manifest.claim_weights)
+
+
+def _unless_chosen(model: StanceModel, head: str | None, weights: Mapping[str, float]) -> StanceModel:
+    """A head of the model's bundle with weights; `model` itself where it was opened with another than the default."""
+    if model.head != model.engine.bundle.manifest.default_head:
         return model
-    return StanceModel(model.engine, weights=manifest.claim_weights)
+    return StanceModel(model.engine, head, weights=weights)
 
 
 def pair_input(

@@ -15,7 +15,7 @@ import os
 import stat
 import sys
 import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Final, cast
@@ -103,13 +103,14 @@ def file_id(file: Path | int) -> FileId | None:
     return (found.st_dev, found.st_ino) if stat.S_ISREG(found.st_mode) else None
 
 
-def sources(inputs: Iterable[str], outputs: Collection[FileId] = ()) -> Sources:
+def sources(inputs: Iterable[str], outputs: Iterable[FileId | None] = ()) -> Sources:
     """What `records` reads for `inputs`, all found before the first is read, less the files that are `outputs`.
 
-    Raises FileError, also where nothing is left.
+    An output that is no regular file (None) is none of them. Raises FileError, also where nothing is left.
     """
     names = [name for each in inputs for name in _source(each)]
-    left_out = [name for name in names if file_id(_STDIN_FD if name == STDIN else Path(name)) in outputs]
+    written = {each for each in outputs if each is not None}
+    left_out = [name for name in names if file_id(_STDIN_FD if name == STDIN else Path(name)) in written]
     if names and len(left_out) == len(names):
         raise FileError(f"{left_out[0]}: what is read would be written there; write to another file")
     return Sources(tuple(name for name in names if name not in left_out), tuple(left_out))
