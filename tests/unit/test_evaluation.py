@@ -276,7 +276,7 @@ def test_a_report_measures_what_is_there_and_names_what_is_not(data: Path) -> No
     report = evaluate(data, limit=2, threads=1, progress=lambda *step: told.append(step))
     spans, stances = rows_of(report, SpanRow), rows_of(report, StanceRow)
     alone = {"ANERcorp dev", "ANERcorp test"}
-    assert {row.corpus for row in spans} == {"news dev"} | alone | {f"{each}, 4 sentences a text" for each in alone}
+    assert {row.corpus for row in spans} == {"news dev"} | alone | {f"{each}, 40 sentences a text" for each in alone}
     assert {row.types for row in spans if row.corpus == "news dev"} == {"4 types", "8 types"}
     assert {row.corpus for row in stances} == {"news dev claims", "news dev headlines", "ANS dev", "ANS test"}
     assert {"int8", "majority", "claim alone: linear"} < {row.by for row in stances}

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
-from rasad.enrich.ner import Name, entity_type, named, trim
+from rasad.enrich.ner import Name, entity_type, name_spans, named, trim
 from rasad.enrich.reading import Document
-from rasad.inference.decoding import LabelledSpan
+from rasad.inference.bundle import Head
+from rasad.inference.decoding import LabelledSpan, Scores
 
 Read = Callable[[str, str], Document]
 
@@ -64,18 +66,107 @@ def test_labels_fold_into_types(label: str, labels: tuple[str, ...], expected: o
     assert entity_type(label, labels) == expected
 
 
-def names_in(read: Read, marked: str) -> list[Name]:
-    """The names of a text in which `[kind words]` marks each."""
+def marks_of(marked: str) -> tuple[str, list[LabelledSpan]]:
+    """A text in which `[kind words]` marks spans, without the marks, and its spans."""
     words = marked.split()
     opened = [index for index, word in enumerate(words) if word.startswith("[")]
     closed = [index for index, word in enumerate(words) if word.endswith("]")]
     plain = " ".join(word.strip("]") for word in words if not word.startswith("["))
-    text = read("", plain).body
     spans = [
         LabelledSpan(first - before, last - before, words[first][1:], 0.9)
         for before, (first, last) in enumerate(zip(opened, closed, strict=True))
     ]
+    return plain, spans
+
+
+def names_in(read: Read, marked: str) -> list[Name]:
+    """The names of a text in which `[kind words]` marks each."""
+    plain, spans = marks_of(marked)
+    text = read("", plain).body
     return named([(text, span) for span in spans], EIGHT)
+
+
+LABELS = ("O", *EIGHT)
+
+
+def scores_of(words: int, spans: list[LabelledSpan], sure: float) -> Scores:
+    """Scores of a model that is as sure of every label as a distance of `sure` from all others makes it."""
+    scores = np.zeros((words, len(LABELS)), np.float32)
+    scores[:, 0] = sure
+    for span in spans:
+        scores[span.start : span.end, 0] = 0
+        scores[span.start, LABELS.index(f"B-{span.type}")] = sure
+        scores[span.start + 1 : span.end, LABELS.index(f"I-{span.type}")] = sure
+    return scores
+
+
+def spans_in(read: Read, *fields: str, sure: float = 5.0) -> list[str]:
+    """What an article's fields name by the scores of a model that sees what is marked, by kind and words."""
+    read_fields = []
+    for marked in fields:
+        plain, spans = marks_of(marked)
+        text = read("", plain).body
+        read_fields.append((text, scores_of(len(text.tokenized.words), spans, sure), text.opens_sentence))
+    head = Head(kind="token", labels=LABELS, temperature=1.0)
+    return [
+        f"{span.type} {text.tokenized.text[slice(*text.input_span(span.start, span.end))]}"
+        for text, found in name_spans(head, read_fields)
+        for span in found
+    ]
+
+
+@pytest.mark.parametrize(
+    ("marked", "named"),
+    [
+        ("قال [PER عبد] [PER الحميد كشك] أمس", ["PER عبد الحميد كشك"]),
+        ("في [GPE كوريا] [GPE الجنوبية] أمس", ["GPE كوريا الجنوبية"]),
+        ("في [GPE سوريا] [GPE والعراق] أمس", ["GPE سوريا", "GPE والعراق"]),
+        ("في [GPE نابلس] [GPE بالضفة] أمس", ["GPE نابلس", "GPE بالضفة"]),
+        ("في [GPE سوريا] [PER أحمد] أمس", ["GPE سوريا", "PER أحمد"]),
+        ("لدى [ORG شركة] [ORG أرامكو] أمس", ["ORG شركة", "ORG أرامكو"]),
+        ("قال [PER محمد] ولد [PER عبد العزيز] أمس", ["PER محمد ولد عبد العزيز"]),
+        ("قال [PER محمد] ثم [PER سعيد] أمس", ["PER محمد", "PER سعيد"]),
+        ("زار [GPE مصر] بن [GPE ليبيا] أمس", ["GPE مصر", "GPE ليبيا"]),
+        ("قال [PER سعيد] . [PER محمد] أمس", ["PER سعيد", "PER محمد"]),
+    ],
+)
+def test_a_name_that_was_cut_in_two_is_one(read: Read, marked: str, named: list[str]) -> None:
+    assert spans_in(read, marked) == named
+
+
+@pytest.mark.parametrize("gap", ["\n", "\n\n", " \u2028"])
+def test_no_name_goes_on_in_the_next_line(read: Read, gap: str) -> None:
+    text = read("", f"رحل عبد{gap}الحميد كشك قال").body
+    scores = scores_of(5, [LabelledSpan(1, 2, "PER", 0.9), LabelledSpan(2, 4, "PER", 0.9)], 5.0)
+    ((_, found),) = name_spans(Head(kind="token", labels=LABELS), [(text, scores, text.opens_sentence)])
+    assert [(each.start, each.end) for each in found] == [(1, 2), (2, 4)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        (("زار [PER ريتشارد ستولمان] مصر", "قال ستولمان إن"), ["PER ريتشارد ستولمان", "PER ستولمان"]),
+        (("قال ستولمان إن", "زار [PER ريتشارد ستولمان] مصر"), ["PER ستولمان", "PER ريتشارد ستولمان"]),
+        (("زار [PER ريتشارد ستولمان] مصر", "وقيل لستولمان إن"), ["PER ريتشارد ستولمان", "PER لستولمان"]),
+        (("زار [PER أبو بكر الرازي] مصر", "وقيل للرازي إن"), ["PER أبو بكر الرازي", "PER للرازي"]),
+        (
+            ("أعلنت [ORG البرمجيات الحرة] أن", "إلى البرمجيات الحرة ثم"),
+            ["ORG البرمجيات الحرة", "ORG البرمجيات الحرة"],
+        ),
+        (("أعلنت [ORG البرمجيات الحرة] أن", "إلى البرمجيات ثم"), ["ORG البرمجيات الحرة"]),
+        (("زار [PER ريتشارد عون] مصر", "من عون إلى"), ["PER ريتشارد عون"]),
+        (("في [GPE إسبانيا] أمس", "كأس إسبانيا ثم"), ["GPE إسبانيا"]),
+        (("زار [PER ستولمان] مصر", "في [ORG مؤسسة ستولمان] أمس"), ["PER ستولمان", "ORG مؤسسة ستولمان"]),
+    ],
+)
+def test_what_an_article_names_once_it_names_everywhere(read: Read, fields: tuple[str, ...], named: list[str]) -> None:
+    assert spans_in(read, *fields) == named
+
+
+def test_a_name_that_is_not_sure_names_nothing_elsewhere(read: Read) -> None:
+    fields = ("زار [PER ريتشارد ستولمان] مصر", "قال ستولمان إن")
+    assert spans_in(read, *fields, sure=3.5) == ["PER ريتشارد ستولمان"]
+    assert spans_in(read, *fields, sure=4.5) == ["PER ريتشارد ستولمان", "PER ستولمان"]
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+import re
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from rasad.enrich.reading import FieldScores, FieldText, spans_of
-from rasad.inference.decoding import LabelledSpan
+import numpy as np
+import numpy.typing as npt
+
+from rasad.enrich.reading import FieldScores, FieldText
+from rasad.enrich.recurrence import raised, recurrences, recurring_names
+from rasad.inference.bundle import Head
+from rasad.inference.decoding import LabelledSpan, Scores, labelled_spans
 from rasad.inference.engine import Engine
 from rasad.messages import EntitySubtype, EntityType, Field
 from rasad.text.clitics import strip_proclitics
@@ -34,6 +40,11 @@ _OTHER_NAMES: Final[Mapping[str, EntityType]] = {
 }
 _OPENING: Final[Mapping[str, str]] = {")": "(", "]": "[", "}": "{"}
 _QUOTES: Final = frozenset("\"'")
+_LINE_END: Final = re.compile(r"[\n\r\x0b\x0c\x85\u2028\u2029]")
+_PROCLITICS: Final = frozenset("وفبلك")
+_KINSHIP: Final = frozenset(search_key("بن ابن بنت ولد").split())
+_RECURRING: Final[tuple[EntityType, ...]] = ("PER", "ORG")
+_JOINED: Final = frozenset({"PER", "LOC"})
 _NO_BODIES: Final = KINDS_OF_BODY | frozenset(search_key("قوات بعثة فرع إدارة").split())
 """What is left of a body whose name a model lost: `مصرف` of `مصرف الراجحي`."""
 
@@ -69,14 +80,80 @@ def entity_type(label: str, labels: Container[str]) -> tuple[EntityType, EntityS
 
 def names(engine: Engine, scored: Sequence[FieldScores], head: str, *, threshold: float = 0.0) -> list[Name]:
     """The names of an article's fields in order, those below `threshold` left out."""
-    labels = engine.bundle.head(head)[1].labels
+    _, layer = engine.bundle.head(head)
+    read = [each for each in scored if len(each.text.tokenized.sentences)]
+    fields = [(each.text, each.scores[head], each.text.opens_sentence) for each in read]
     spans = [
-        (each.text, trimmed)
-        for each in scored
-        for span in spans_of(engine, each, head)
-        if span.prob >= threshold and (trimmed := trim(each.text, span)) is not None
+        (text, trimmed)
+        for text, found in name_spans(layer, fields)
+        for span in found
+        if span.prob >= threshold and (trimmed := trim(text, span)) is not None
     ]
-    return named(spans, labels)
+    return named(spans, layer.labels)
+
+
+def name_spans(
+    head: Head, fields: Sequence[tuple[FieldText, Scores, npt.NDArray[np.bool_]]]
+) -> list[tuple[FieldText, list[LabelledSpan]]]:
+    """The spans of an article's fields, which are read together: what one names surely is a name in all.
+
+    Each field comes with its scores, `[words, labels]`, and `[words]`, True where a word opens a sentence.
+    """
+    kinds = {label[2:]: entity_type(label[2:], head.labels) for label in head.labels if label.startswith("B-")}
+    of = {each: {label for label, kind in kinds.items() if kind is not None and kind[0] == each} for each in _RECURRING}
+
+    def decoded(text: FieldText, scores: Scores, opens: npt.NDArray[np.bool_]) -> list[LabelledSpan]:
+        spans = labelled_spans(scores, head.labels, opens, head.temperature)
+        return joined(text, spans, head.labels, opens)
+
+    first = [(text, decoded(text, scores, opens)) for text, scores, opens in fields]
+    known = recurring_names(first, types=frozenset().union(*of.values()), persons=of["PER"])
+    made = []
+    for (text, spans), (_, scores, opens) in zip(first, fields, strict=True):
+        again = [*recurrences(text, spans, known, opens)]
+        made.append((text, decoded(text, raised(scores, head.labels, again), opens) if again else spans))
+    return made
+
+
+def joined(
+    text: FieldText, spans: Iterable[LabelledSpan], labels: Container[str], opens: npt.NDArray[np.bool_]
+) -> list[LabelledSpan]:
+    """The spans of a field in order, those of a person or a place that a model cut in two made one.
+
+    Two names that are neighbours have a conjunction, a preposition or a mark between them. So a span right behind
+    another of its type goes on with that name where its first word opens with no letter that may be such a word; and
+    a person's does behind a word of kinship (محمد ولد عبد العزيز). No span goes on in
+    the next line, nor where `opens`, `[words]`, is True.
+    """
+    made: list[LabelledSpan] = []
+    for span in spans:
+        last = made[-1] if made else None
+        if last is not None and last.type == span.type and _goes_on(text, last, span, labels, opens):
+            made[-1] = LabelledSpan(last.start, span.end, span.type, min(last.prob, span.prob))
+        else:
+            made.append(span)
+    return made
+
+
+def _goes_on(
+    text: FieldText,
+    last: LabelledSpan,
+    span: LabelledSpan,
+    labels: Container[str],
+    opens: npt.NDArray[np.bool_],
+) -> bool:
+    kind = entity_type(span.type, labels)
+    if kind is None or kind[0] not in _JOINED or opens[last.end : span.start + 1].any():
+        return False
+    _, end = text.input_span(last.start, last.end)
+    start, _ = text.input_span(span.start, span.end)
+    if _LINE_END.search(text.tokenized.text, end, start):
+        return False
+    starts, ends = text.tokenized.words[last.end : span.start + 1].T.tolist()
+    first, *rest = (text.tokenized.normalised.text[a:b] for a, b in zip(starts, ends, strict=True))
+    if rest:
+        return len(rest) == 1 and kind[0] == "PER" and search_key(first) in _KINSHIP
+    return first[0].isalpha() and first[0] not in _PROCLITICS
 
 
 def named(spans: Sequence[tuple[FieldText, LabelledSpan]], labels: Container[str]) -> list[Name]:

@@ -11,11 +11,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from rasad.enrich.ner import Name, entity_type, names
+from rasad.enrich.ner import Name, entity_type, name_spans, names
 from rasad.enrich.reading import FieldScores, documents, score_words
 from rasad.evaluation.corpora import TaggedSentence
 from rasad.evaluation.spans import LabelledSpan, Score, SpanScorer, spans_of
-from rasad.inference.decoding import labelled_spans
 from rasad.inference.engine import Engine
 from rasad.messages import Field
 from rasad.text.normalise import normalise
@@ -262,7 +261,8 @@ def _in_sentences(engine: Engine, sentences: Sequence[TaggedSentence], scored: F
     number = np.searchsorted(opening, scored.text.word_spans[:, 0], side="right")
     opens = np.asarray(np.diff(number, prepend=-1) != 0)
     predicted: dict[LabelledSpan, float] = {}
-    for span in labelled_spans(scored.scores[head], layer.labels, opens, layer.temperature):
+    ((_, spans),) = name_spans(layer, [(scored.text, scored.scores[head], opens)])
+    for span in spans:
         kind = entity_type(span.type, layer.labels)
         if kind is not None:
             where = words.covered(*scored.text.input_span(span.start, span.end))

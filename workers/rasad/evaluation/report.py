@@ -63,7 +63,7 @@ Progress = Callable[[str, int, int], None]
 ANERCORP_DEV: Final[Mapping[str, int]] = {"blocks": 10, "size": 40}
 """The dev set carved out of ANERcorp's train set (see corpora.contiguous_blocks)."""
 
-TOGETHER: Final = 4
+TOGETHER: Final = 40
 """Sentences of a CoNLL corpus that are read as one text for the second of its tables."""
 
 _ARTICLES: Final = 8
