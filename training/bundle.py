@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("model", type=Path, help="directory written by training.finetune_ner or finetune_stance")
     parser.add_argument("graph", type=Path, help="model.onnx written by training.export")
     parser.add_argument("out", type=Path, help="bundle directory to write")
-    parser.add_argument("--max-tokens", type=int, default=None, help="pieces a sequence (default: 256 ner, 192 stance)")
+    parser.add_argument("--max-tokens", type=int, default=192, help="pieces a sequence (default: %(default)s)")
     parser.add_argument("--name", default="", help="name of the bundle (default: rasad- and the task)")
     parser.add_argument("--calibration", type=Path, help="JSON written by training.calibrate")
     arguments = parser.parse_args()
@@ -130,7 +130,7 @@ def main() -> None:
         arguments.task,
         heads,
         out,
-        max_tokens=arguments.max_tokens or (256 if arguments.task == "ner" else 192),
+        max_tokens=arguments.max_tokens,
         temperatures=calibration.get("temperatures", {}),
         thresholds=calibration.get("thresholds", {}),
         headline_weights=calibration.get("headline_weights", {}),

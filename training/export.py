@@ -1,21 +1,36 @@
-"""Write a fine-tuned model as ONNX: fused fp32, then the same with int8 weights (rasad.inference.quantisation)."""
+"""Write a fine-tuned model as ONNX: fused fp32, then the same with int8 weights (rasad.inference.quantisation).
+
+A few hundred of the texts that it was trained on decide how the weights are rounded.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import random
 from pathlib import Path
 
+import numpy as np
 import torch
 from onnxruntime.transformers.fusion_options import FusionOptions
 from onnxruntime.transformers.optimizer import optimize_model
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from rasad.evaluation.corpora import read_jsonl
+from rasad.evaluation.stance import news_claims
 from rasad.inference.quantisation import quantise
-from training.finetune_stance import StanceModel, load_model
+from training.finetune_stance import PairEncoder, StanceModel, labelled_pairs, load, load_model
 from training.tagger import Relations, Tagger, load_encoder, load_heads, load_relations
+from training.tagging import read_news, windows
 
 OPSET = 17
+
+MAX_TOKENS = 192
+"""Pieces of a text that decides on the rounding, as many as a sequence of a bundle has."""
+
+TEXTS = 360
+"""How many texts decide."""
 
 
 class TaggerGraph(nn.Module):
@@ -103,12 +118,31 @@ def export_fp32(graph: nn.Module, names: list[str], ranks: int, path: Path, *, h
     raw.unlink()
 
 
+def ner_inputs(tokenizer: Tokenizer, data: Path, rng: random.Random) -> list[tuple[int, ...]]:
+    """Piece ids of some windows of the news that a tagger is trained on."""
+    documents = read_news(data / "news/train.jsonl")
+    found = [window for each in documents for window in windows(tokenizer, each, max_tokens=MAX_TOKENS)]
+    return [window.ids for window in rng.sample(found, min(len(found), TEXTS))]
+
+
+def stance_inputs(tokenizer: Tokenizer, data: Path, rng: random.Random) -> list[tuple[int, ...]]:
+    """Piece ids of some pairs of each corpus that a stance model is trained on."""
+    encoder = PairEncoder(tokenizer, MAX_TOKENS)
+    found = load(data, "train", encoder)
+    claims = news_claims(read_jsonl(data / "news/train.jsonl"), rng, 1)
+    found["news"] = labelled_pairs(claims, encoder, "news")
+    each = TEXTS // len(found)
+    return [pair.ids for pairs in found.values() for pair in rng.sample(pairs, min(len(pairs), each))]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("task", choices=("ner", "stance"))
     parser.add_argument("model", type=Path, help="directory written by training.finetune_ner or finetune_stance")
     parser.add_argument("out", type=Path, help="directory to write model.fp32.onnx and model.onnx to")
+    parser.add_argument("data", type=Path, help="folder of the corpora")
     arguments = parser.parse_args()
+    tokenizer = Tokenizer.from_file(str(arguments.model / "tokenizer.json"))
     arguments.out.mkdir(parents=True, exist_ok=True)
     fp32 = arguments.out / "model.fp32.onnx"
     if arguments.task == "ner":
@@ -123,7 +157,10 @@ def main() -> None:
         graph = StanceGraph(stance)
         names, ranks = list(stance.heads), 2
     export_fp32(graph, names, ranks, fp32, heads=config.num_attention_heads, hidden=config.hidden_size)
-    quantise(fp32, arguments.out / "model.onnx")
+    choose = ner_inputs if arguments.task == "ner" else stance_inputs
+    read = [np.array([ids], dtype=np.int64) for ids in choose(tokenizer, arguments.data, random.Random(0))]
+    texts = [{"input_ids": ids, "attention_mask": np.ones_like(ids)} for ids in read]
+    quantise(fp32, arguments.out / "model.onnx", texts)
     for path in (fp32, arguments.out / "model.onnx"):
         print(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB")
 

@@ -47,7 +47,7 @@ def steps(data: Path, work: Path, minutes: float) -> Iterator[Step]:
 def bundled(task: str, tuned: Path, data: Path, work: Path) -> Iterator[Step]:
     """From a fine-tuned model to the bundle that ships."""
     graph, bundle = work / f"{task}-graph", work / "bundles" / task
-    yield Step("export", (task, str(tuned), str(graph)), graph / "model.onnx")
+    yield Step("export", (task, str(tuned), str(graph), str(data)), graph / "model.onnx")
     made = (task, str(tuned), str(graph / "model.onnx"))
     yield Step("bundle", (*made, str(bundle)), bundle / "bundle.json")
     calibration, final = work / f"{task}-calibration.json", work / "calibrated" / task

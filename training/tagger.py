@@ -79,6 +79,17 @@ def collate(batch: Sequence[Window], layers: Sequence[str], padding: int) -> Tag
     )
 
 
+def pooled(hidden: Tensor, batch: TaggerBatch) -> Tensor:
+    """Mean of each word's piece vectors, `[words, hidden]`, of `hidden`, `[rows, length, hidden]`."""
+    flat = hidden.reshape(-1, hidden.shape[-1]).float()
+    total = sum(batch.sizes)
+    summed = torch.zeros(total, flat.shape[-1], device=flat.device).index_add(0, batch.words, flat[batch.pieces])
+    counts = torch.zeros(total, device=flat.device).index_add(
+        0, batch.words, torch.ones_like(batch.words, dtype=torch.float32)
+    )
+    return summed / counts[:, None]
+
+
 class Tagger(nn.Module):
     """Encoder, dropout and `heads[layer]`: linear layers from hidden size to that layer's labels."""
 
@@ -95,14 +106,7 @@ class Tagger(nn.Module):
 
     def word_features(self, batch: TaggerBatch) -> Tensor:
         """Mean of each word's piece vectors: `[words, hidden]`."""
-        hidden = self.encoder(input_ids=batch.ids, attention_mask=batch.mask).last_hidden_state
-        flat = hidden.reshape(-1, hidden.shape[-1]).float()
-        total = sum(batch.sizes)
-        summed = torch.zeros(total, flat.shape[-1], device=flat.device).index_add(0, batch.words, flat[batch.pieces])
-        counts = torch.zeros(total, device=flat.device).index_add(
-            0, batch.words, torch.ones_like(batch.words, dtype=torch.float32)
-        )
-        return summed / counts[:, None]
+        return pooled(self.encoder(input_ids=batch.ids, attention_mask=batch.mask).last_hidden_state, batch)
 
     def forward(self, batch: TaggerBatch) -> dict[str, Tensor]:
         """Logits of every layer: `[words, labels]`."""

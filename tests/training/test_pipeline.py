@@ -55,7 +55,7 @@ def test_from_base_weights_to_an_event(tmp_path: Path) -> None:
         if task == "ner":
             tuned = tmp_path / "related"
             run("relations", tmp_path / "ner", data, tuned, "--rounds", 2, "--rank", 8)
-        run("export", task, tuned, tmp_path / f"{task}-graph")
+        run("export", task, tuned, tmp_path / f"{task}-graph", data)
         graph = tmp_path / f"{task}-graph" / "model.onnx"
         run("bundle", task, tuned, graph, tmp_path / "bundles" / task)
         run("calibrate", task, tmp_path / "bundles" / task, data, tmp_path / f"{task}.json")
@@ -64,7 +64,7 @@ def test_from_base_weights_to_an_event(tmp_path: Path) -> None:
 
     small = ("--layers", 1, "--inner", 64, "--rank", 32, "--rounds", 1)
     run("distil", tmp_path / "ner", data, tmp_path / "fast", *small)
-    run("export", "ner", tmp_path / "fast", tmp_path / "fast-graph")
+    run("export", "ner", tmp_path / "fast", tmp_path / "fast-graph", data)
     graph = tmp_path / "fast-graph" / "model.onnx"
     run("bundle", "ner", tmp_path / "fast", graph, tmp_path / "bundles/ner-fast", "--name", "rasad-ner-fast")
     assert load_bundle(tmp_path / "bundles/ner-fast", task="ner").manifest.name == "rasad-ner-fast"

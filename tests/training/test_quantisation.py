@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from rasad.inference.quantisation import LARGEST_WEIGHT, lighten, quantise_products, quantised_columns
+from rasad.inference.quantisation import (
+    LARGEST_WEIGHT,
+    compensated_columns,
+    input_moments,
+    lighten,
+    quantise_products,
+    quantised_columns,
+)
 
 if TYPE_CHECKING:
     import onnx
@@ -64,6 +71,33 @@ def test_no_pair_of_products_is_past_16_bits() -> None:
     assert np.abs(rounded).max() == LARGEST_WEIGHT
     assert 2 * 255 * LARGEST_WEIGHT < 2**15
     assert np.abs(rounded * scale - WEIGHTS).max() < np.abs(WEIGHTS).max() / 4
+
+
+def test_weights_rounded_for_given_inputs_keep_their_products() -> None:
+    mixed = RNG.standard_normal((400, 24)) @ RNG.standard_normal((24, 96)) + 0.1 * RNG.standard_normal((400, 96))
+    seen, unseen = mixed[:300], mixed[300:]
+    nearest, compensated = (
+        np.square(unseen @ (rounded * scale) - unseen @ WEIGHTS).mean()
+        for rounded, scale in (quantised_columns(WEIGHTS), compensated_columns(WEIGHTS, seen.T @ seen))
+    )
+    assert compensated < 0.3 * nearest
+    rounded, _ = compensated_columns(WEIGHTS, seen.T @ seen)
+    assert np.abs(rounded).max() <= LARGEST_WEIGHT
+
+
+def test_inputs_that_are_always_zero_leave_weights_at_the_nearest() -> None:
+    moments = np.zeros((96, 96))
+    assert np.array_equal(compensated_columns(WEIGHTS, moments)[0], quantised_columns(WEIGHTS)[0])
+
+
+def test_moments_are_those_of_what_a_constant_matrix_multiplies() -> None:
+    constants = {"weights": WEIGHTS, "bias": np.zeros(96, np.float32)}
+    nodes = [node("Add", ["x", "bias"], "shifted"), node("MatMul", ["shifted", "weights"], "y")]
+    texts = [RNG.standard_normal((1, size, 96)).astype(np.float32) for size in (3, 5)]
+    found = input_moments(model_of(nodes, 96, constants), [{"x": text} for text in texts])
+    rows = np.concatenate([text[0] for text in texts])
+    assert found.keys() == {"shifted"}
+    assert np.allclose(found["shifted"], rows.T @ rows, atol=1e-4)
 
 
 def test_a_product_is_that_of_the_rounded_rows_and_weights() -> None:

@@ -6,6 +6,10 @@ bits in any batch and under any padding. And ONNX Runtime's U8S8 kernels add pai
 without VNNI, which saturates: 2 * 255 * 127 is past 32,767. Weights within 63 cannot reach it, so every processor
 computes the same sums.
 
+Where there are texts to read, weights are rounded one input after another, and what each rounding adds to the products
+is made up for by the inputs that are still to come (GPTQ: Frantar et al., arXiv:2210.17323): half the error of rounding
+each to the nearest, which at 7 bits is larger than that of the activations.
+
 What stands between two products costs as much as the products unless it is kept to few passes over memory. So rows are
 quantised by QuantizeLinear, along axis 0 of a matrix, and come back as floats from MatMulIntegerToFloat; and two
 operators that ONNX Runtime fuses are put in the form that its CPU kernels are faster at (`lighten`). All are operators
@@ -17,7 +21,7 @@ does not need it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -28,6 +32,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import onnx
 
+_Floats = npt.NDArray[np.float64]
 _Attribute = int | float | list[int]
 
 SMALLEST_TABLE: Final = 1 << 19
@@ -59,6 +64,77 @@ def quantised_columns(
         best_scale = np.where(better, scale, best_scale)
     rounded = np.clip(np.round(weights / best_scale), -LARGEST_WEIGHT, LARGEST_WEIGHT)
     return rounded.astype(np.int8), best_scale.astype(np.float32)
+
+
+_DAMPING: Final = 0.01
+"""Share of the mean second moment that is added to each input's own, so that rare inputs do not decide."""
+
+
+_BLOCK: Final = 128
+"""Inputs whose errors are made up for among themselves before all others make up for them together."""
+
+
+def compensated_columns(
+    weights: npt.NDArray[np.float32], moments: _Floats
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
+    """As `quantised_columns`, rounded so that products with inputs like those of `moments` keep their values (GPTQ).
+
+    `moments`, `[rows, rows]`, are sums of products of two inputs each, as `input_moments` gives them.
+    """
+    _, scale = quantised_columns(weights)
+    order = np.argsort(-np.diag(moments), kind="stable")
+    ordered = moments[np.ix_(order, order)]
+    damped = ordered + np.eye(len(ordered)) * max(_DAMPING * np.diag(ordered).mean(), 1e-12)
+    factor = np.linalg.cholesky(np.linalg.inv(damped)).T
+    left = weights[order].astype(np.float64)
+    rounded = np.empty_like(left)
+    for start in range(0, len(left), _BLOCK):
+        stop = min(start + _BLOCK, len(left))
+        errors = np.empty((stop - start, left.shape[1]))
+        for row in range(start, stop):
+            rounded[row] = np.clip(np.round(left[row] / scale), -LARGEST_WEIGHT, LARGEST_WEIGHT)
+            error = errors[row - start] = (left[row] - rounded[row] * scale) / factor[row, row]
+            left[row + 1 : stop] -= np.outer(factor[row, row + 1 : stop], error)
+        left[stop:] -= factor[start:stop, stop:].T @ errors
+    restored = np.empty_like(rounded)
+    restored[order] = rounded
+    return restored.astype(np.int8), scale
+
+
+def input_moments(model: onnx.ModelProto, texts: Iterable[Mapping[str, npt.NDArray[np.generic]]]) -> dict[str, _Floats]:
+    """Of every tensor that a constant matrix multiplies, the sum over `texts` of the products of its values.
+
+    `texts` are inputs of `model` by name, without padding. Gives `[width, width]` by the tensor's name.
+    """
+    import onnx
+    from onnxruntime import InferenceSession
+
+    read = onnx.ModelProto()
+    read.CopyFrom(model)
+    matrices = _matrices(read)
+    names = sorted(
+        {node.input[0] for node in read.graph.node if node.op_type == "MatMul" and node.input[1] in matrices}
+    )
+    del read.graph.output[:]
+    read.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    session = InferenceSession(read.SerializeToString(), providers=["CPUExecutionProvider"])
+    moments: dict[str, _Floats] = {}
+    for text in texts:
+        for name, values in zip(names, session.run(names, dict(text)), strict=True):
+            rows = values.reshape(-1, values.shape[-1])
+            moments[name] = moments.get(name, 0.0) + (rows.T @ rows).astype(np.float64)
+    return moments
+
+
+def _matrices(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    """The constant fp32 matrices of SMALLEST_WIDTH columns or more, by name."""
+    from onnx import TensorProto
+
+    return {
+        tensor.name: tensor
+        for tensor in model.graph.initializer
+        if tensor.data_type == TensorProto.FLOAT and len(tensor.dims) == 2 and tensor.dims[1] >= SMALLEST_WIDTH
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,31 +255,31 @@ class _Rewriting:
             model.opset_import.append(helper.make_opsetid(_CONTRIB, 1))
 
 
-def quantise_products(model: onnx.ModelProto) -> None:
-    """Compute every product by a constant matrix of SMALLEST_WIDTH columns or more in int8."""
-    from onnx import TensorProto, numpy_helper
+def quantise_products(model: onnx.ModelProto, moments: Mapping[str, _Floats] | None = None) -> None:
+    """Compute every product by a constant matrix of SMALLEST_WIDTH columns or more in int8.
+
+    `moments` are those of what the matrices multiply, by its name (`input_moments`); where they lack one, weights are
+    rounded to the nearest.
+    """
+    from onnx import numpy_helper
 
     graph = model.graph
-    matrices = {
-        tensor.name: tensor
-        for tensor in graph.initializer
-        if tensor.data_type == TensorProto.FLOAT and len(tensor.dims) == 2 and tensor.dims[1] >= SMALLEST_WIDTH
-    }
+    matrices = _matrices(model)
     rewriting = _Rewriting({output: node.op_type for node in graph.node for output in node.output})
-    replaced: set[str] = set()
+    replaced: dict[str, str] = {}
     for node in graph.node:
         if node.op_type == "MatMul" and node.input[1] in matrices:
             rewriting.product(node.input[0], node.input[1], matrices[node.input[1]].dims[0], node.output[0])
-            replaced.add(node.input[1])
+            replaced[node.input[1]] = node.input[0]
         else:
             rewriting.nodes.append(node)
     if not replaced:
         return
     rewriting.constants |= {"int8/one": np.array(1, np.float32), "int8/all": np.array([-1], np.int64)}
-    for name in sorted(replaced):
-        rewriting.constants[f"{name}/int8"], rewriting.constants[f"{name}/scale"] = quantised_columns(
-            numpy_helper.to_array(matrices[name])
-        )
+    for name, multiplied in sorted(replaced.items()):
+        weights, known = numpy_helper.to_array(matrices[name]), (moments or {}).get(multiplied)
+        rounded = quantised_columns(weights) if known is None else compensated_columns(weights, known)
+        rewriting.constants[f"{name}/int8"], rewriting.constants[f"{name}/scale"] = rounded
     rewriting.write(model, replaced)
 
 
@@ -291,12 +367,12 @@ def _gathers_rows(node: onnx.NodeProto) -> bool:
     return node.op_type == "Gather" and all(each.i == 0 for each in node.attribute if each.name == "axis")
 
 
-def quantise(fp32: Path, path: Path) -> None:
-    """Write the graph of `fp32` to `path` in int8 (see the module)."""
+def quantise(fp32: Path, path: Path, texts: Sequence[Mapping[str, npt.NDArray[np.generic]]] = ()) -> None:
+    """Write the graph of `fp32` to `path` in int8; `texts`, inputs by name without padding, decide on the rounding."""
     import onnx
 
     model = onnx.load(fp32)
     lighten(model)
-    quantise_products(model)
+    quantise_products(model, input_moments(model, texts) if texts else {})
     shrink_tables(model)
     onnx.save(model, path)
