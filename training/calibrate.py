@@ -81,9 +81,9 @@ def ner_temperatures(engine: Engine, articles: Sequence[dict[str, Any]]) -> dict
     return found
 
 
-def stance_temperatures(engine: Engine, data: Path) -> dict[str, float]:
-    """A temperature for each head that has a dev set."""
-    sets = {"news": list(news_claims(read_jsonl(data / "news/dev.jsonl"), random.Random(0), 1))}
+def stance_temperatures(engine: Engine, articles: Sequence[Mapping[str, Any]], data: Path) -> dict[str, float]:
+    """A temperature for each head that has a dev set; `articles` are that of the news."""
+    sets = {"news": list(news_claims(articles, random.Random(0), 1))}
     for head, folder in (("ans", "ans"), ("unifiedfc", "unifiedfc"), ("nli", "nli_arbteds")):
         path = data / "stance" / folder / "dev.jsonl.zst"
         if path.exists():
@@ -167,17 +167,16 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="JSON file to write")
     arguments = parser.parse_args()
     engine = Engine.open(load_bundle(arguments.bundle, task=arguments.task))
+    articles = list(read_jsonl(arguments.data / "news/dev.jsonl"))
     found: dict[str, Any] = {}
     if arguments.task == "ner":
-        articles = list(read_jsonl(arguments.data / "news/dev.jsonl"))
         found["temperatures"] = ner_temperatures(engine, articles)
         least = stance_threshold(engine, articles)
         found["thresholds"] = {} if least is None else {"stance": least}
     else:
-        found["temperatures"] = stance_temperatures(engine, arguments.data)
+        found["temperatures"] = stance_temperatures(engine, articles, arguments.data)
         tempered = calibrated(engine, found["temperatures"])
-        dev = list(read_jsonl(arguments.data / "news/dev.jsonl"))
-        found["claim_weights"] = {UNRELATED: unrelated_weight(tempered, dev)}
+        found["claim_weights"] = {UNRELATED: unrelated_weight(tempered, articles)}
         if (raw := arguments.data / HEADLINES_OF).exists():
             weight = agreement_weight(tempered, read_jsonl(raw))
             found["headline_weights"] = {"agree": weight}

@@ -19,6 +19,7 @@ from rasad.evaluation.corpora import (
     Shape,
     TaggedSentence,
     read_checked,
+    read_conll,
     read_jsonl,
 )
 from rasad.evaluation.ner import (
@@ -224,6 +225,22 @@ def test_a_pair_without_a_label_is_told_by_its_line(tmp_path: Path) -> None:
     path = write_zst(tmp_path / "dev.jsonl.zst", [{"target_or_claim": "ادعاء", "text": "نص"}])
     with pytest.raises(CorpusError, match=r"dev\.jsonl\.zst line 1: label: Field required"):
         list(stance_records(path))
+
+
+def test_a_conll_file_that_is_not_utf_8_is_named_with_the_byte(tmp_path: Path) -> None:
+    path = tmp_path / "dev.conll"
+    path.write_bytes("زار O\n".encode() + b"\xff O\n")
+    with pytest.raises(CorpusError, match=r"dev\.conll: not UTF-8 from byte 9 on"):
+        read_conll(path)
+
+
+def test_an_article_without_another_that_has_claims_has_no_unrelated_ones() -> None:
+    labels = {"agree", "disagree", "discuss"}
+    alone, without_claims = article(0), {**article(1), "claims": []}
+    assert {each.label for each in news_claims([alone], random.Random(0), 1)} == labels
+    *_, last = news_claims([alone, without_claims], random.Random(0), 1)
+    assert last.label == "unrelated"
+    assert last.pair.claim in {claim["text"] for claim in alone["claims"]}
 
 
 def test_the_claim_classifier_learns_from_the_claims_alone() -> None:

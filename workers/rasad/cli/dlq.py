@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Annotated, Final, get_args
 import typer
 from rich.console import Console, RenderableType
 
-from rasad.cli.options import BootstrapOption, ConfigOption, clear_errors, connection_of, err, fail, out, settings_of
+from rasad.cli.options import (
+    BootstrapOption,
+    ConfigOption,
+    clear_errors,
+    connection_of,
+    err,
+    fail,
+    out,
+    progress_bar,
+    settings_of,
+)
 from rasad.presentation import visible
 
 if TYPE_CHECKING:
@@ -96,24 +106,13 @@ def _place(text: str) -> Place:
 
 
 @contextmanager
-def _progress(description: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error while the block lasts; gives what to tell it: how much is done, and of how much."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
-        task = progress.add_task(description, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
-
-
-@contextmanager
 def _read(cluster: _Cluster, selection: Selection) -> Iterator[Iterator[StoredLetter]]:
     """The letters that are meant, with a bar while they are read, and a word on records that are no dead letters."""
     from rasad.streams.dead_letters import Seen, selected
 
     topic = cluster.topics.dead_letters
     seen = Seen()
-    with _progress(f"reading {topic}") as told:
+    with progress_bar(f"reading {topic}") as told:
         yield selected(cluster.connection, topic, selection, seen, told=told, patience_s=cluster.patience_s)
     if seen.foreign:
         err.print(f"left out of {topic}: {seen.foreign} that are no dead letters of Rasad", markup=False)
@@ -298,7 +297,7 @@ def _send(cluster: _Cluster, chosen: Sequence[StoredLetter], max_attempts: int) 
     """Send, and say what became of it; whether all were sent."""
     from rasad.streams.redriving import redrive
 
-    with _progress("sending") as told:
+    with progress_bar("sending") as told:
         done = redrive(
             cluster.connection,
             cluster.topics,

@@ -135,6 +135,17 @@ def counted(doing: str, *, results: bool = True) -> Iterator[Callable[[int], Non
         yield lambda done: progress.update(task, completed=done)
 
 
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar on standard error while the block lasts, and what moves it: how much is done, and of how much, if known."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
 def amount(count: int, noun: str) -> str:
     """`count` of something, in the plural where there is not one."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -27,6 +27,7 @@ from rasad.cli.options import (
     err,
     fail,
     out,
+    progress_bar,
     require_writable,
     settings_of,
 )
@@ -122,7 +123,7 @@ def plan(
         total = sum(each.count for each in within)
         sample: list[Record] = []
         count = 0
-        with _progress("reading", total) as told:
+        with progress_bar("reading") as told:
             reading = matching(
                 connection, topics.raw, within, filters, told=lambda done: told(done, total), patience_s=patience_s
             )
@@ -244,7 +245,7 @@ def compare(
             for number, side in enumerate(sides):
                 if not _read(pairs, number, side, connection):
                     fail(f"{side.name} holds no enriched events: nothing to compare")
-            with _progress("comparing", len(pairs)) as told:
+            with progress_bar("comparing") as told:
                 for done, (before, after) in enumerate(pairs.pairs(), 1):
                     found.add(before, after)
                     told(done, len(pairs))
@@ -355,7 +356,7 @@ def rewind(
 
 
 def _read(pairs: EventPairs, number: int, side: Side, connection: Connection | None) -> int:
-    with _progress(f"reading {side.name}", None) as told:
+    with progress_bar(f"reading {side.name}") as told:
         return pairs.read(number, side, connection, lambda done: told(done, None))
 
 
@@ -390,19 +391,8 @@ def _stopping() -> Iterator[tuple[threading.Event, list[int]]]:
 
 
 @contextmanager
-def _progress(what: str, total: int | None) -> Iterator[Callable[[int, int | None], None]]:
-    """A bar on standard error, and what moves it: how much is done, and of how much where that is news."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda done, of: bar.update(task, completed=done, total=of)
-
-
-@contextmanager
 def _replay_progress(name: str) -> Iterator[Callable[[Progress], None]]:
-    with _progress(f"replay {name}", None) as told:
+    with progress_bar(f"replay {name}") as told:
         yield lambda progress: told(progress.done, progress.total)
 
 

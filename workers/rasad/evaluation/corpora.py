@@ -148,11 +148,15 @@ class TaggedSentence:
 
 
 def read_conll(path: Path) -> list[TaggedSentence]:
-    """Sentences of a `word label` file, parted by empty lines."""
+    """Sentences of a `word label` file, parted by empty lines. Raises CorpusError where it is not UTF-8."""
     sentences: list[TaggedSentence] = []
     words: list[str] = []
     labels: list[str] = []
-    for line in [*path.read_text(encoding="utf-8").splitlines(), ""]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"{path}: not UTF-8 from byte {error.start} on") from None
+    for line in [*lines, ""]:
         if not line.strip():
             if words:
                 sentences.append(TaggedSentence(tuple(words), tuple(labels)))

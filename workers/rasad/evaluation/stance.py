@@ -61,9 +61,10 @@ def news_claims(articles: Iterable[Mapping[str, Any]], rng: random.Random, unrel
         title, body = article["title"], article["body"]
         for claim in article["claims"]:
             yield Example(pair=Pair(claim=claim["text"], title=title, body=body), label=claim["label"])
-        others = [each for each in articles if each["id"] != article["id"]]
+        others = [each for each in articles if each["id"] != article["id"] and each["claims"]]
         near = [each for each in others if each["category"] == article["category"]]
-        for other in rng.sample(near if len(near) >= unrelated else others, unrelated):
+        drawn = near if len(near) >= unrelated else others
+        for other in rng.sample(drawn, min(unrelated, len(drawn))):
             claim = rng.choice(other["claims"])["text"]
             yield Example(pair=Pair(claim=claim, title=title, body=body), label="unrelated")
 
