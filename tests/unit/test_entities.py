@@ -257,4 +257,6 @@ def test_every_name_has_one_entity_and_counts_add_up(found: list[tuple[str, Enti
 
 def test_servant_names_are_one_word_however_they_are_spaced() -> None:
     assert name_key("أحمد عبد الجواد") == name_key("احمد عبدالجواد")
+    assert name_key("أبو ظبي") == name_key("أبوظبي")
+    assert name_key("أبو") == "ابو"
     assert name_key("عبد") == "عبد"

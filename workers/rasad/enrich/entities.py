@@ -115,18 +115,18 @@ def resolve(names: Sequence[Name], texts: Mapping[Field, str]) -> Resolution:
     return Resolution(entities, tuple(entity_of_name[index] for index in range(len(names))))
 
 
-_SERVANT: Final = re.compile(r"\bعبد ال(?=\w)")
+_COMPOUND: Final = re.compile(r"\b(عبد(?= ال\w)|ابو(?= \w)) ")
 
 
 @lru_cache(maxsize=16_384)
 def name_key(canonical: str) -> str:
     """The search key of a name without its marks: `حكومة "الوفاق"` and `حكومة الوفاق` are one.
 
-    Servant names are one word however they are spaced: `عبد الجواد` and `عبدالجواد`.
+    Compound names are one word however they are spaced: `عبد الجواد` and `عبدالجواد`, `أبو ظبي` and `أبوظبي`.
     """
     key = search_key(canonical)
     words = " ".join(_MARKS.sub(" ", key).split()) or key
-    return _SERVANT.sub("عبدال", words)
+    return _COMPOUND.sub(r"\1", words)
 
 
 def bare_words(key: str) -> list[str]:
