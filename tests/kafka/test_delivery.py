@@ -13,8 +13,11 @@ from kafka.structs import OffsetAndMetadata
 from rasad import broker
 from rasad.settings import TopicSettings
 from rasad.streams import topics as topics_module
+from rasad.streams.bounded_reader import BoundedReader, OffsetRange
 from rasad.streams.connection import Connection
 from rasad.streams.tailing import lag
+from rasad.streams.topic_reader import TopicReader
+from rasad.streams.unreadable import UnreadableRecord
 from tests.conftest import limit_message_bytes, unique_topics
 from tests.kafka.outcomes import article, produce, read, repeated, wait_for, written
 from tests.kafka.processes import worker
@@ -192,6 +195,18 @@ class BadName(str):
         return b"\xff\xfe"
 
 
+def given(reader: BoundedReader | TopicReader) -> tuple[list[int], str]:
+    """The offsets that a reader gives before its end, and what it says where it stops earlier."""
+    offsets = []
+    try:
+        while not reader.finished:
+            record = reader.take() if isinstance(reader, BoundedReader) else reader.read(0.5)
+            offsets += [record.offset] if record else []
+    except UnreadableRecord as error:
+        return offsets, str(error)
+    return offsets, ""
+
+
 @pytest.mark.parametrize("before", [0, 5])
 def test_a_record_that_no_client_can_read_ends_workers_with_its_place(
     connection: Connection, ordered_topics: TopicSettings, group: str, before: int
@@ -211,6 +226,18 @@ def test_a_record_that_no_client_can_read_ends_workers_with_its_place(
         assert not any("Traceback" in line for line in ended.lines), "".join(ended.lines)
     assert {outcome.place for outcome in read(connection, topics)} == set(places)
     assert committed(connection, group, topics.raw) == {0: before}
+    for end, told in ((before + 2, f"go on behind it, at offset {before + 1}"), (before, "")):
+        with (
+            BoundedReader(connection, topics.raw, {0: OffsetRange(0, end)}) as bounded,
+            TopicReader(connection, topics.raw, start="beginning") as following,
+        ):
+            following.stop_at({0: end})
+            for reader in (bounded, following):
+                offsets, why = given(reader)
+                assert (offsets, told in why, bool(why)) == ([*range(before)], True, bool(told))
+    with TopicReader(connection, topics.raw, start={0: before + 1}) as behind:
+        behind.stop_at({0: before + 2})
+        assert given(behind) == ([before + 1], "")
     with KafkaConsumer(**connection.kafka_python(), group_id=group) as moved:
         moved.commit({TopicPartition(topics.raw, 0): OffsetAndMetadata(before + 1, "", -1)})
     with worker(connection, topics, group) as again:

@@ -15,13 +15,15 @@ from types import TracebackType
 from typing import Final, Self
 
 import structlog
-from kafka import KafkaConsumer, TopicPartition
+from kafka import TopicPartition
 from kafka.errors import OffsetOutOfRangeError
 
 from rasad.messages import Record
 from rasad.streams.connection import WAIT_LIMIT_S, BrokerUnavailable, Connection
+from rasad.streams.consumer import Consumer
 from rasad.streams.driver import DriverError
 from rasad.streams.topic_reader import record_of
+from rasad.streams.unreadable import UnreadableRecord
 
 log = structlog.get_logger(__name__)
 
@@ -43,7 +45,8 @@ class BoundedReader:
     """The committed records of `topic` within `ranges` (by partition), each given once by `take`.
 
     `positions` and `removed` may be read between two calls: the next offset of each partition, and how many offsets
-    of it retention had taken away before they were read. Raises DriverError where the topic ends before a range does.
+    of it retention had taken away before they were read. Raises DriverError where the topic ends before a range does,
+    UnreadableRecord where the next record of a partition cannot be read.
     """
 
     def __init__(
@@ -62,7 +65,7 @@ class BoundedReader:
         self._ends = {partition: each.end for partition, each in ranges.items()}
         self._heads: dict[int, deque[Record]] = {partition: deque() for partition in ranges}
         self._unread = {partition for partition, each in ranges.items() if each.start < each.end}
-        self._consumer = KafkaConsumer(
+        self._consumer = Consumer(
             **connection.kafka_python(),
             group_id=None,
             isolation_level="read_committed",
@@ -122,6 +125,8 @@ class BoundedReader:
         """Fetch until every partition that has records left has one at hand."""
         heard = time.monotonic()
         while lacking := [partition for partition in self._unread if not self._heads[partition]]:
+            for number in lacking:
+                self._check_readable(TopicPartition(self._topic, number))
             self._fetch_only(lacking)
             try:
                 polled = self._consumer.poll(timeout_ms=_POLL_MS)
@@ -141,6 +146,11 @@ class BoundedReader:
                 heard = time.monotonic()
             elif time.monotonic() - heard > self._patience_s:
                 raise BrokerUnavailable(f"no record from Kafka at {self._servers} for {self._patience_s:.0f} s")
+
+    def _check_readable(self, partition: TopicPartition) -> None:
+        offset = self._consumer.unreadable.get(partition)
+        if offset is not None and offset < self._ends[partition.partition]:
+            raise UnreadableRecord.in_the_way(partition, offset)
 
     def _fetch_only(self, lacking: list[int]) -> None:
         """Leave those partitions alone that have records at hand: memory holds one fetch of each."""

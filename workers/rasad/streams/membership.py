@@ -16,15 +16,16 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import structlog
-from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
+from kafka import ConsumerRebalanceListener, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import CommitFailedError, CorruptRecordError, KafkaError, RebalanceInProgressError, RetriableError
+from kafka.errors import CommitFailedError, KafkaError, RebalanceInProgressError, RetriableError
 from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 
 from rasad.messages import Record
 from rasad.settings import WorkerSettings
 from rasad.streams.batching import Limits, Waiting
 from rasad.streams.connection import Connection
+from rasad.streams.consumer import Consumer
 from rasad.streams.topic_reader import partitions_of, record_of
 from rasad.streams.topics import RAW_BYTES
 from rasad.streams.unreadable import UnreadableRecord
@@ -43,23 +44,16 @@ _CLOSE_WITHIN_MS: Final = 5_000
 _RECONNECT_WITHIN_MS: Final = 5_000
 
 
-class GroupConsumer(KafkaConsumer):  # type: ignore[misc]
-    """kafka-python's consumer, mended: it never stays in a group without heartbeats, nor spins at an unreadable record.
+class GroupConsumer(Consumer):
+    """A consumer that never stays in a group without heartbeats.
 
-    3.0.12 stays in two ways.
+    kafka-python 3.0.12 does in two ways.
 
     - A `poll` that runs out of time leaves its request to join under way, and the next one goes on with it if there is
       still reason to join. But a leader that joined because its topics' partitions changed has none once it has
       assigned them (`ConsumerCoordinator.need_rejoin`), and remains between two generations.
     - A static member whose instance id another process took stops its heartbeats, and says so in the log alone.
-
-    A record that it cannot decode it tells once, or not at all where its partition is paused just then, and `poll`
-    never returns after that. Here such a partition stays paused, and stands in `unreadable` with the record's offset.
     """
-
-    def __init__(self, *topics: str, **configs: Any) -> None:  # noqa: ANN401
-        self.unreadable: dict[TopicPartition, int] = {}
-        super().__init__(*topics, **configs)
 
     def poll(
         self,
@@ -73,24 +67,7 @@ class GroupConsumer(KafkaConsumer):  # type: ignore[misc]
             state == MemberState.STABLE and self._coordinator.heartbeat.session_timeout_expired()
         ):
             self._coordinator.request_rejoin()
-        polled: dict[TopicPartition, list[Any]] = {}
-        try:
-            polled = super().poll(timeout_ms, max_records, update_offsets)
-        except CorruptRecordError:
-            records = self._fetcher._next_partition_records  # noqa: SLF001
-            if not records:
-                raise
-            self._leave_alone(records.topic_partition, records.next_fetch_offset)
-        # What came with records would be raised by the next call.
-        failure = self._fetcher._next_in_line_exception_metadata  # noqa: SLF001
-        if failure is not None and isinstance(failure.exception, CorruptRecordError):
-            self._leave_alone(failure.partition, failure.fetched_offset)
-        return polled
-
-    def _leave_alone(self, partition: TopicPartition, offset: int) -> None:
-        self.unreadable[partition] = offset
-        if partition in self.assignment():
-            self.pause(partition)
+        return super().poll(timeout_ms, max_records, update_offsets)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,9 @@ from kafka.structs import OffsetAndMetadata
 from rasad.messages import Record
 from rasad.streams.access import refusal
 from rasad.streams.connection import WAIT_LIMIT_S, BrokerUnavailable, BrokerWatch, Connection
+from rasad.streams.consumer import Consumer
 from rasad.streams.driver import DriverError
+from rasad.streams.unreadable import UnreadableRecord
 
 # Of the standard library: these lines are also heard in the processes of others, who may not use structlog.
 log = logging.getLogger(__name__)
@@ -185,7 +187,8 @@ class TopicReader:
     def read(self, wait_s: float) -> Record | None:
         """The next record, or None where none comes within some `wait_s` seconds.
 
-        Raises BrokerUnavailable where the cluster is away for longer than the patience, DriverError where it refuses.
+        Raises BrokerUnavailable where the cluster is away for longer than the patience, DriverError where it refuses,
+        UnreadableRecord where the next record of a partition cannot be read.
         """
         try:
             message = self._poll(wait_s)
@@ -202,6 +205,9 @@ class TopicReader:
 
     def _poll(self, wait_s: float) -> Any:  # noqa: ANN401
         """The next message, or None. Raises kafka.errors.KafkaError."""
+        for partition, offset in self._consumer.unreadable.items():
+            if self.position(partition.partition) is not None and self._is_before_end(partition.partition, offset):
+                raise UnreadableRecord.in_the_way(partition, offset)
         self._follow_growth()
         self._commit_starts()
         try:
@@ -216,6 +222,9 @@ class TopicReader:
             self._go_back(error.divergent_offsets)
             return None
         return next((message for messages in polled.values() for message in messages), None)
+
+    def _is_before_end(self, partition: int, offset: int) -> bool:
+        return self._ends is None or offset < self._ends.get(partition, 0)
 
     def _is_wanted(self, message: Any, ends: Mapping[int, int]) -> bool:  # noqa: ANN401
         """Whether a message lies before the end that is asked for; its partition rests once it does not."""
@@ -241,7 +250,7 @@ class TopicReader:
         else:
             with _clearly(f"{self._topic} at {self._servers}"):
                 self._ends = offsets_at(self._consumer, self._partitions, until)
-        self._consumer.resume(*self._consumer.paused())
+        self._consumer.resume(*(self._consumer.paused() - self._consumer.unreadable.keys()))
 
     @property
     def finished(self) -> bool:
@@ -356,11 +365,9 @@ def _clearly(what: str) -> Iterator[None]:
         raise DriverError(f"{what}: {refusal(error)}") from error
 
 
-def _consumer(
-    connection: Connection, group: str | None, session_timeout_s: float, look_every_s: float
-) -> KafkaConsumer:
+def _consumer(connection: Connection, group: str | None, session_timeout_s: float, look_every_s: float) -> Consumer:
     session_ms = round(session_timeout_s * 1000)
-    return KafkaConsumer(
+    return Consumer(
         **connection.kafka_python(),
         group_id=group,
         isolation_level="read_committed",

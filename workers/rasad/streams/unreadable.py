@@ -2,8 +2,8 @@
 
 Kafka itself takes any bytes for a name. kafka-python 3.0.12 and aiokafka 0.14 decode it before anyone sees the record,
 so that it can become no dead letter here: a worker ends at it, at each start anew, until its group is moved past the
-record by hand. The exactly-once worker finishes all that comes before. The one on Faust loses hold of what was fetched
-with the record, so it leaves that unfinished and uncommitted.
+record by hand, and so do a replay and whatever else reads the topic. The exactly-once worker finishes all that comes
+before. The one on Faust loses hold of what was fetched with the record, so it leaves that unfinished and uncommitted.
 """
 
 from __future__ import annotations
@@ -34,6 +34,11 @@ class UnreadableRecord(DriverError):  # noqa: N818
             f"{_place(partition, offset)}. What comes before it may not be done. Stop the workers of {group} and run "
             f"`rasad worker --exactly-once --group {group}` in their place: it does that, ends, and says how to go on"
         )
+
+    @classmethod
+    def in_the_way(cls, partition: TopicPartition, offset: int) -> Self:
+        """The one at `offset`, or the first after it that is there, for who reads without being a worker."""
+        return cls(f"{_place(partition, offset)}. Read up to it, and go on behind it, at offset {offset + 1}")
 
 
 def _place(partition: TopicPartition, offset: int) -> str:

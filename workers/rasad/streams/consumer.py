@@ -1,0 +1,50 @@
+"""kafka-python's consumer, mended: it does not spin at a record that it cannot read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import CorruptRecordError
+
+
+class Consumer(KafkaConsumer):  # type: ignore[misc]
+    """A record that kafka-python 3.0.12 cannot decode it tells once, or not at all where its partition is paused just
+    then, and `poll` never returns after that. Here such a partition stays paused, and stands in `unreadable` with the
+    record's offset: all before it was given.
+    """
+
+    def __init__(self, *topics: str, **configs: Any) -> None:  # noqa: ANN401
+        self.unreadable: dict[TopicPartition, int] = {}
+        super().__init__(*topics, **configs)
+
+    def poll(
+        self,
+        timeout_ms: int = 0,
+        max_records: int | None = None,
+        update_offsets: bool = True,
+    ) -> dict[TopicPartition, list[Any]]:
+        """As in the base class."""
+        polled: dict[TopicPartition, list[Any]] = {}
+        try:
+            polled = super().poll(timeout_ms, max_records, update_offsets)
+        except CorruptRecordError:
+            records = self._fetcher._next_partition_records  # noqa: SLF001
+            if not records:
+                raise
+            self._leave_alone(records.topic_partition, records.next_fetch_offset)
+        # What came with records would be raised by the next call.
+        failure = self._fetcher._next_in_line_exception_metadata  # noqa: SLF001
+        if failure is not None and isinstance(failure.exception, CorruptRecordError):
+            self._leave_alone(failure.partition, failure.fetched_offset)
+        return polled
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """As in the base class; what could not be read where the partition stood no longer counts."""
+        self.unreadable.pop(partition, None)
+        super().seek(partition, offset)
+
+    def _leave_alone(self, partition: TopicPartition, offset: int) -> None:
+        self.unreadable[partition] = offset
+        if partition in self.assignment():
+            self.pause(partition)
