@@ -24,6 +24,7 @@ from benchmarks.weights import Weights
 from rasad.enrich.ner import Name, names
 from rasad.enrich.reading import documents, score_words
 from rasad.inference.backend import Logits, available_cores
+from rasad.inference.bundle import bundled_directory, load_bundle
 from rasad.inference.engine import TOKEN_BUDGET, Engine
 from rasad.inference.packing import pack
 
@@ -31,6 +32,8 @@ Text = tuple[str, str]
 """Title and body."""
 
 RASAD: Final = "Rasad, ONNX int8"
+FAST: Final = "Rasad, the fast bundle"
+SLOWEST: Final = "pipeline, batch 1"
 
 
 class TorchBackend:
@@ -174,8 +177,13 @@ def main(
             err.print("making the two forms of the weights ...", style="dim")
             subject = make(Path(scratch))
             found = ways(subject, texts[:given], dtypes)
+            if subject.bundle.directory == bundled_directory("ner"):
+                found[FAST] = bucketed(Engine.open(load_bundle("fast", task="ner")), texts[:given])
             timings = interleaved({name: way.run for name, way in found.items()}, rounds, name=subject.name)
             add_rows(report, subject, found, timings, given)
+            if FAST in found:
+                ratio = timings.times_as_fast(FAST, SLOWEST) * found[FAST].tokens / found[SLOWEST].tokens
+                report.notes.append(f"{FAST} beside {SLOWEST}, of {subject.name}: {times(ratio)} by tokens read.")
             same = agreement(subject, texts[:given])
             report.notes.append(
                 f"{subject.name}: {subject.origin}; int8 and fp32 label {100 * same:.1f} % of words alike."

@@ -99,7 +99,7 @@ def make_bundle(
 @app.command("verify")
 def check(
     bundle: Annotated[
-        str | None, typer.Argument(help="Bundle directory; both bundled ones by default.", show_default=False)
+        str | None, typer.Argument(help="Bundle directory; all bundled ones by default.", show_default=False)
     ] = None,
     fp32: Annotated[
         Path | None, typer.Option(help="fp32 graph to compare the int8 one with.", show_default=False)
@@ -109,10 +109,10 @@ def check(
     if fp32 is not None and bundle is None:
         fail("--fp32 is a graph of one bundle: name the bundle", 2)
     with clear_errors():
-        from rasad.inference.bundle import bundled_directory
+        from rasad.inference.bundle import BUNDLED, bundled_directory
         from rasad.inference.verification import verify
 
-        wanted = [bundle] if bundle else [str(bundled_directory(task)) for task in ("ner", "stance")]
+        wanted = [bundle] if bundle else [str(bundled_directory(name)) for name in BUNDLED]
         failed = 0
         for each in wanted:
             out.print(each, style="bold", markup=False)

@@ -44,7 +44,13 @@ BootstrapOption = Annotated[
     ),
 ]
 NerOption = Annotated[
-    str | None, typer.Option("--ner", help="NER bundle: a folder; the bundled one by default.", show_default=False)
+    str | None,
+    typer.Option(
+        "--ner",
+        "--model",
+        help="NER bundle: a folder, or fast for the small bundled one, for backfills; the large one by default.",
+        show_default=False,
+    ),
 ]
 StanceOption = Annotated[
     str | None,

@@ -125,11 +125,15 @@ def bundled_directory(name: str) -> Path:
     return Path(str(files("rasad"))) / "models" / name
 
 
+BUNDLED: Final = ("ner", "ner-fast", "stance")
+"""The bundles that ship with the package."""
+
+
 def load_bundle(path_or_hub_id: str | Path | None, *, task: Task | None) -> Bundle:
     """The bundle at a directory, checked: manifest, hashes, labels, operator set.
 
-    None or "default" is the one shipped for the task; another bare word names a variant that ships beside it ("fast"
-    for `ner-fast`, of which there is none yet). With `task` None the bundle at a directory may be for any task. Raises
+    None or "default" is the one shipped for the task; another bare word names a variant that ships beside it, as "fast"
+    does `ner-fast`. With `task` None the bundle at a directory may be for any task. Raises
     BundleError.
     """
     directory = _directory(path_or_hub_id, task or "ner")
