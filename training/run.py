@@ -33,26 +33,29 @@ def steps(data: Path, work: Path, minutes: float) -> Iterator[Step]:
     yield Step("base_weights", (str(base),), base / "tokenizer.json")
     yield Step("vocabulary", (str(base), str(pruned), *raw, "--limit", "60000"), pruned / "config.json")
     yield Step("pretrain", (str(pruned), str(encoder), *raw, "--minutes", str(minutes)), encoder / "tokenizer.json")
-    tagger, related = work / "ner", work / "relations"
+    tagger, related, small = work / "ner", work / "relations", work / "ner-small"
     yield Step("finetune_ner", (str(encoder), str(data), str(tagger)), tagger / "tokenizer.json")
     yield Step("relations", (str(tagger), str(data), str(related)), related / "relations.json")
+    yield Step("distil", (str(tagger), str(data), str(small)), small / "tokenizer.json")
     first, second = work / "stance-first", work / "stance"
     yield Step("finetune_stance", (str(encoder), str(data), str(first)), first / "tokenizer.json")
     again = (str(first), str(data), str(second), "--passes", AGAIN, "--lr", "6e-5", "--head-lr", "6e-4")
     yield Step("finetune_stance", again, second / "tokenizer.json")
-    for task, tuned in (("ner", related), ("stance", second)):
-        yield from bundled(task, tuned, data, work)
+    for name, tuned in (("ner", related), ("ner-fast", small), ("stance", second)):
+        yield from bundled(name, tuned, data, work)
 
 
-def bundled(task: str, tuned: Path, data: Path, work: Path) -> Iterator[Step]:
-    """From a fine-tuned model to the bundle that ships."""
-    graph, bundle = work / f"{task}-graph", work / "bundles" / task
+def bundled(name: str, tuned: Path, data: Path, work: Path) -> Iterator[Step]:
+    """From a fine-tuned model to the bundle of that name that ships."""
+    task, _, _ = name.partition("-")
+    graph, bundle = work / f"{name}-graph", work / "bundles" / name
     yield Step("export", (task, str(tuned), str(graph), str(data)), graph / "model.onnx")
     made = (task, str(tuned), str(graph / "model.onnx"))
-    yield Step("bundle", (*made, str(bundle)), bundle / "bundle.json")
-    calibration, final = work / f"{task}-calibration.json", work / "calibrated" / task
+    called = ("--name", f"rasad-{name}")
+    yield Step("bundle", (*made, str(bundle), *called), bundle / "bundle.json")
+    calibration, final = work / f"{name}-calibration.json", work / "calibrated" / name
     yield Step("calibrate", (task, str(bundle), str(data), str(calibration)), calibration)
-    yield Step("bundle", (*made, str(final), "--calibration", str(calibration)), final / "bundle.json")
+    yield Step("bundle", (*made, str(final), *called, "--calibration", str(calibration)), final / "bundle.json")
 
 
 def main() -> None:
