@@ -122,7 +122,8 @@ def main() -> None:
     written["id2label"] = {str(index): label for index, label in enumerate(heads["news"])}
     written["label2id"] = {label: index for index, label in enumerate(heads["news"])}
     (out / "config.json").write_text(json.dumps(written, ensure_ascii=False, indent=1) + "\n")
-    (out / "tokenizer.json").write_bytes((arguments.model / "tokenizer.json").read_bytes())
+    tokenizer = json.loads((arguments.model / "tokenizer.json").read_bytes())
+    (out / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False, separators=(",", ":")), "utf-8")
     (out / "model.onnx").write_bytes(arguments.graph.read_bytes())
     calibration = json.loads(arguments.calibration.read_text()) if arguments.calibration else {}
     related = arguments.model / "relations.json"

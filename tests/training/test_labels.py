@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import random
 from pathlib import Path
@@ -76,12 +77,18 @@ def test_a_changed_headline_is_contradicted_and_a_whole_one_is_not() -> None:
     assert all(each.pair.title == "" for each in made)
 
 
-def test_the_labels_in_the_repository_are_whole() -> None:
+@pytest.mark.parametrize("name", ["articles", "claims", "stances"])
+def test_the_labels_in_the_repository_are_whole(name: str) -> None:
     from training.tagging import LAYERS
 
-    for line in LABELS.read_text(encoding="utf-8").splitlines():
+    for line in LABELS.with_name(f"{name}.jsonl").read_text(encoding="utf-8").splitlines():
         article = json.loads(line)
         assert len(article["sha256"]) == 16
+        places = [tuple(mention[:3]) for mention in article["mentions"]]
+        assert all(one[0] != two[0] or one[2] <= two[1] for one, two in itertools.pairwise(places))
+        for *spans, side, evidence in article["stances"]:
+            assert side in ("support", "oppose")
+            assert all(field in ("title", "body") and 0 <= start < end for field, start, end in (*spans, evidence))
         for field, start, end, kind, *rest in article["mentions"]:
             assert field in ("title", "body")
             assert 0 <= start < end

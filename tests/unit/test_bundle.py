@@ -10,7 +10,15 @@ import orjson
 import pytest
 
 from rasad.inference.backend import OnnxBackend
-from rasad.inference.bundle import MAX_OPSET, Bundle, BundleError, default_opset, load_bundle
+from rasad.inference.bundle import (
+    BUNDLED,
+    MAX_OPSET,
+    Bundle,
+    BundleError,
+    bundled_directory,
+    default_opset,
+    load_bundle,
+)
 
 
 def onnx_bytes(opset: int) -> bytes:
@@ -217,3 +225,18 @@ def test_another_graph_must_be_there_and_fit(directory: Path, ner_bundle: Bundle
 
 def test_a_bundle_may_be_loaded_for_whatever_task_it_has(directory: Path) -> None:
     assert load_bundle(directory, task=None).manifest.task == "ner"
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_a_bundle_that_ships_has_its_card_and_its_name(name: str) -> None:
+    task, _, variant = name.partition("-")
+    bundle = load_bundle(variant or None, task=None if variant else task)
+    assert bundle.directory == bundled_directory(name)
+    assert bundle.manifest.name == f"rasad-{name}"
+    assert {"README.md", "LICENSE-base.txt"} <= {path.name for path in bundle.directory.iterdir()}
+
+
+def test_the_bundles_that_ship_take_64_megabytes_at_most() -> None:
+    folder = bundled_directory("")
+    assert {path.name for path in folder.iterdir()} == set(BUNDLED)
+    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) <= 64_000_000

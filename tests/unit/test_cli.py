@@ -137,6 +137,15 @@ def test_enrich_parts_dead_letters(tmp_path: Path) -> None:
     assert json.loads(letters.read_text())["reason"] == "not_arabic"
 
 
+def test_enrich_reads_with_the_small_model() -> None:
+    article = "seeds/12-technology-space-garden.json"
+    large, small = (json.loads(rasad("enrich", article, *model).stdout) for model in ((), ("--model", "fast")))
+    assert [event["pipeline"]["models"][0]["name"] for event in (large, small)] == ["rasad-ner", "rasad-ner-fast"]
+    assert large["pipeline"]["version"] != small["pipeline"]["version"]
+    assert {each["canonical"] for each in small["entities"]} & {each["canonical"] for each in large["entities"]}
+    assert {each["kind"] for each in small["stances"]} <= {"headline"}
+
+
 @pytest.mark.parametrize("failing", [("no-such-file.txt",), ("seeds", "--claims", "no-such-file.jsonl")])
 @pytest.mark.parametrize("before", [None, "letters of an earlier run"])
 def test_an_enrichment_that_cannot_begin_leaves_its_dead_letters_as_they_were(
