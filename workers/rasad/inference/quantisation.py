@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _Floats = npt.NDArray[np.float64]
 _Attribute = int | float | list[int]
 
-SMALLEST_TABLE: Final = 1 << 19
+SMALLEST_TABLE: Final = 1 << 18
 """Bytes of the smallest table or dense matrix that is worth shrinking."""
 
 SMALLEST_WIDTH: Final = 64
