@@ -14,9 +14,7 @@ from rasad.evaluation.corpora import read_jsonl
 
 LABELS = Path(__file__).parent / "labels" / "articles.jsonl"
 CLAIMS = LABELS.with_name("claims.jsonl")
-"""Further articles, with mentions, stances and claims."""
-STANCES = LABELS.with_name("stances.jsonl")
-"""Articles of which many state stances, with these and mentions."""
+"""Further articles, with mentions, quotes, stances and claims."""
 
 _LINE = re.compile(r"[^\n]*\S[^\n]*")
 

@@ -35,7 +35,7 @@ from rasad.evaluation.corpora import read_jsonl
 from rasad.text.normalise import normalise
 from rasad.text.words import word_spans
 from training.export import load_tagger
-from training.labels import CLAIMS, LABELS, STANCES, labelled_articles
+from training.labels import CLAIMS, LABELS, labelled_articles
 from training.machine import autocast, device
 from training.optimisation import Optimisation, batches
 from training.rounds import train_in_rounds
@@ -342,7 +342,7 @@ def main() -> None:
     tokenizer = Tokenizer.from_file(str(arguments.tagger / "tokenizer.json"))
     tagger = load_tagger(arguments.tagger).to(device())
     guided = [*read_jsonl(data / "news/train.jsonl"), *labelled_articles(LABELS, data / "raw")]
-    freely = [*labelled_articles(CLAIMS, data / "raw"), *labelled_articles(STANCES, data / "raw")]
+    freely = labelled_articles(CLAIMS, data / "raw")
     articles = [each for each in (*guided, *freely) if "stances" in each.get("labelled", ("stances",))]
     dev = list(read_jsonl(data / "news/dev.jsonl"))
     labelled = [list(golds(each)) for each in articles]
