@@ -154,7 +154,9 @@ def read_by(teacher: Tagger, found: Sequence[Window], layers: int, padding: int)
             with context:
                 given = teacher.encoder(input_ids=batch.ids, attention_mask=batch.mask, output_hidden_states=True)
             words = torch.split(pooled(given.last_hidden_state, batch), list(batch.sizes))
-            inside = torch.stack([given.hidden_states[number] for number in numbers], dim=1).half().cpu().numpy()
+            # The embeddings stand first, so that there is a stack for a student of one layer too.
+            layers_of = torch.stack([given.hidden_states[number] for number in (0, *numbers)], dim=1)
+            inside = layers_of[:, 1:].half().cpu().numpy()
             for window, part, states in zip(group, words, inside, strict=True):
                 own = states[:, : len(window.ids)].copy()
                 made.append(Read(window, part.cpu().numpy().astype(np.float16), own))
