@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from rasad.enrich.ner import Name
 from rasad.messages import Entity, EntitySubtype, EntityType, Field, derived_id
-from rasad.text.lexicon import COUNTRIES, KINDS_OF_BODY
+from rasad.text.lexicon import CHILD_OF, COUNTRIES, KINDS_OF_BODY
 from rasad.text.search_key import search_key
 
 Choice = TypeVar("Choice")
@@ -40,8 +40,6 @@ _INSTITUTIONAL: Final = frozenset(
 """Nisba adjectives of no country, which say what a body is."""
 _SHORTEST_BASE: Final = 2
 """Words that a name has at least before an adjective that is left off."""
-
-_CHILD_OF: Final = frozenset(search_key("بن ابن بنت").split())
 
 _BETWEEN_ALIAS: Final = re.compile(r"[\s\"“”«»]*\(\s*[\"“”«»]*")
 _AFTER_ALIAS: Final = re.compile(r"[\s\"“”«»]*\)")
@@ -213,7 +211,7 @@ def is_part_of_person(wanted: list[str], words: list[str]) -> bool:
     if not wanted or len(wanted) >= len(words):
         return False
     runs = (at for at in range(len(words) - len(wanted) + 1) if words[at : at + len(wanted)] == wanted)
-    if any(at == 0 or words[at - 1] not in _CHILD_OF for at in runs):
+    if any(at == 0 or words[at - 1] not in CHILD_OF for at in runs):
         return True
     rest = iter(words)
     return wanted[0] == words[0] and wanted[-1] == words[-1] and all(word in rest for word in wanted)

@@ -17,8 +17,9 @@ from rasad.inference.decoding import LabelledSpan, Scores, labelled_spans
 from rasad.inference.engine import Engine
 from rasad.messages import EntitySubtype, EntityType, Field
 from rasad.text.clitics import strip_proclitics
-from rasad.text.lexicon import KINDS_OF_BODY
+from rasad.text.lexicon import CHILD_OF, KINDS_OF_BODY
 from rasad.text.search_key import search_key
+from rasad.text.sentences import LINE_BREAKS
 
 _FOLDED: Final[Mapping[str, tuple[EntityType, EntitySubtype | None]]] = {
     "PER": ("PER", None),
@@ -40,9 +41,9 @@ _OTHER_NAMES: Final[Mapping[str, EntityType]] = {
 }
 _OPENING: Final[Mapping[str, str]] = {")": "(", "]": "[", "}": "{"}
 _QUOTES: Final = frozenset("\"'")
-_LINE_END: Final = re.compile(r"[\n\r\x0b\x0c\x85\u2028\u2029]")
+_LINE_END: Final = re.compile(rf"[{LINE_BREAKS}]")
 _PROCLITICS: Final = frozenset("وفبلك")
-_KINSHIP: Final = frozenset(search_key("بن ابن بنت ولد").split())
+_KINSHIP: Final = CHILD_OF | {"ولد"}
 _RECURRING: Final[tuple[EntityType, ...]] = ("PER", "ORG")
 _JOINED: Final = frozenset({"PER", "LOC"})
 _NO_BODIES: Final = KINDS_OF_BODY | frozenset(search_key("قوات بعثة فرع إدارة").split())
@@ -122,8 +123,8 @@ def joined(
 
     Two names that are neighbours have a conjunction, a preposition or a mark between them. So a span right behind
     another of its type goes on with that name where its first word opens with no letter that may be such a word; and
-    a person's does behind a word of kinship (محمد ولد عبد العزيز). No span goes on in
-    the next line, nor where `opens`, `[words]`, is True.
+    a person's does behind a word of kinship (محمد ولد عبد العزيز). No span goes on in the next line,
+    nor where `opens`, `[words]`, is True.
     """
     made: list[LabelledSpan] = []
     for span in spans:

@@ -16,6 +16,7 @@ from rasad.inference.decoding import LabelledSpan
 from rasad.messages import Field, Quote
 from rasad.text.clitics import strip_proclitics
 from rasad.text.search_key import search_key
+from rasad.text.sentences import LINE_BREAKS
 
 Kind = Literal["direct", "indirect", "cue", "speaker"]
 
@@ -46,8 +47,7 @@ _FEWEST_WORDS: Final = 2
 _FEWEST_WORDS_WITHOUT_CUE: Final = 4
 """Shorter contents are strays of the tagger far more often than statements."""
 
-_LINE_BREAK: Final = r"\n\r\x0b\x0c\x85\u2028\u2029"
-_SENTENCE_END: Final = re.compile(rf"(?<![\s.\"“«(]\w)[.!?؟]|[{_LINE_BREAK}]")
+_SENTENCE_END: Final = re.compile(rf"(?<![\s.\"“«(]\w)[.!?؟]|[{LINE_BREAKS}]")
 """A full stop or line break; the mark of an initial (`د.`) is none."""
 
 _WORD_BEFORE: Final = re.compile(r"(?<!\w)((?:[^\W\d_]|[\u064b-\u0652ـ])+)[^\S\n\r]+\Z")
@@ -68,9 +68,9 @@ _ADVERB: Final = re.compile(
 )
 """A reporting word that needs a sentence of its own speaker before it."""
 
-_DEFINITE: Final = re.compile(rf"[^\S{_LINE_BREAK}]+(ال\w{{2,}})")
+_DEFINITE: Final = re.compile(rf"[^\S{LINE_BREAKS}]+(ال\w{{2,}})")
 _OUTLET_NOUN: Final = "(?:وكالة|صحيفة|جريدة|مجلة|قناة|شبكة|موقع|إذاعة|تلفزيون)(?: ال[أا]نباء)?"
-_OUTLET: Final = re.compile(rf"[^\S{_LINE_BREAK}]+{_OUTLET_NOUN}(?=[^\S{_LINE_BREAK}])")
+_OUTLET: Final = re.compile(rf"[^\S{LINE_BREAKS}]+{_OUTLET_NOUN}(?=[^\S{LINE_BREAKS}])")
 """The noun of a news outlet before its name, which is no part of it: `ذكرت صحيفة "الغارديان"`."""
 _TOLD_OUTLET: Final = re.compile(rf"\bل{_OUTLET_NOUN}[\s\"“«]+$")
 

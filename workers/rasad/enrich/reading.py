@@ -17,12 +17,13 @@ from rasad.inference.decoding import LabelledSpan, labelled_spans
 from rasad.inference.engine import Engine
 from rasad.inference.tokenization import TokenizedText, pool_words, windows
 from rasad.messages import Field, Span
+from rasad.text.sentences import LINE_BREAKS
 
 Scores = npt.NDArray[np.float32]
 
 Unit = Literal["sentence", "paragraph"]
 
-_PARAGRAPH_END: Final = re.compile(r"[,\n\r\x0b\x0c\x85\u2028\u2029]")
+_PARAGRAPH_END: Final = re.compile(rf"[,{LINE_BREAKS}]")
 
 
 @dataclass(frozen=True, eq=False)

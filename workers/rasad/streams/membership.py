@@ -55,19 +55,14 @@ class GroupConsumer(Consumer):
     - A static member whose instance id another process took stops its heartbeats, and says so in the log alone.
     """
 
-    def poll(
-        self,
-        timeout_ms: int = 0,
-        max_records: int | None = None,
-        update_offsets: bool = True,
-    ) -> dict[TopicPartition, list[Any]]:
+    def poll(self, *limits: Any, **options: Any) -> dict[TopicPartition, list[Any]]:  # noqa: ANN401
         """As in the base class."""
         state = self.group_metadata().state
         if state == MemberState.REBALANCING or (
             state == MemberState.STABLE and self._coordinator.heartbeat.session_timeout_expired()
         ):
             self._coordinator.request_rejoin()
-        return super().poll(timeout_ms, max_records, update_offsets)
+        return super().poll(*limits, **options)
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,6 +142,9 @@ COUNTRIES: Final = _keys(_COUNTRIES)
 BODIES: Final = _keys(_COUNTRIES, _CITIES, _REGIONS, _ORGANISATIONS, _HEADS)
 """`NAMES` without persons: short names of persons are too often the end of another name (كريم, ريم)."""
 
+CHILD_OF: Final = _keys("بن ابن بنت")
+"""Search keys of words behind which a name is that of a parent."""
+
 KINDS_OF_BODY: Final = _keys(
     """
     حركة حزب تنظيم جماعة شركة مجموعة نادي فريق قناة صحيفة جريدة مجلة وكالة شبكة موقع منظمة مؤسسة تيار كتلة تحالف

@@ -14,12 +14,15 @@ from typing import Final
 
 from rasad.text.normalise import DELETED, normalised_text
 
+LINE_BREAKS: Final = r"\n\r\x0b\x0c\x85\u2028\u2029"
+"""What ends a line, as characters of a regular expression's class."""
+
 # Besides white space, what the eye does not see: controls, zero-width and bidi marks.
 _BLANK: Final = r"\s\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff"
 _BLANKS: Final = re.compile(rf"[{_BLANK}]*")
 _VISIBLE: Final = re.compile(rf"[^{_BLANK}]")
-_LINE_BREAK: Final = re.compile(r"\r\n|[\n\r\x0b\x0c\x85\u2028\u2029]")
-_LINE_BREAKS: Final = re.compile(rf"[\n\r\x0b\x0c\x85\u2028\u2029][{_BLANK}]*")
+_LINE_BREAK: Final = re.compile(rf"\r\n|[{LINE_BREAKS}]")
+_LINE_BREAK_AND_BLANKS: Final = re.compile(rf"[{LINE_BREAKS}][{_BLANK}]*")
 
 _TERMINATORS: Final = ".!?؟…۔"
 _MARK: Final = re.compile(rf"[{_TERMINATORS}][{_TERMINATORS}\"“”»)\]}}’']*")
@@ -108,7 +111,7 @@ def _joins_paragraphs(text: str, match: re.Match[str]) -> bool:
 def _lines(text: str) -> list[_Line]:
     lines = []
     start = 0
-    for match in _LINE_BREAKS.finditer(text):
+    for match in _LINE_BREAK_AND_BLANKS.finditer(text):
         breaks = sum(1 for _ in _LINE_BREAK.finditer(match[0]))
         lines.append(_Line(start, _strip_end(text, start, match.start()), breaks > 1))
         start = match.end()
