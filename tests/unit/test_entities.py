@@ -105,6 +105,11 @@ def test_the_type_is_the_one_with_most_probability() -> None:
         ("الأمم المتحدة", "بعثة الأمم المتحدة في ليبيا", False),
         ("الأمم المتحدة", "الأمم المتحدة للدعم", False),
         ("الأمم المتحدة", "منظمة الأمم المتحدة للطفولة", False),
+        ("بعثة الأمم المتحدة", "بعثة الأمم المتحدة للدعم في ليبيا", True),
+        ("هيئة الأمم المتحدة", "هيئة الأمم المتحدة للمرأة", False),
+        ("الوفاق", "حكومة الوفاق الوطني", True),
+        ("الوفاق", "حكومة الوفاق", False),
+        ("حماس", "حكومة حماس", False),
         ("الجيش السوري", "الجيش السوري الحر", False),
         ("وزارة", "وزارة الدفاع", False),
         ("حركة", "حركة النهضة", False),
@@ -204,6 +209,23 @@ def test_many_names_of_common_words_are_told_apart_in_time() -> None:
     ],
 )
 def test_a_nation_adds_no_body_where_the_name_itself_goes_on(forms: list[str], bodies: int) -> None:
+    for order in permutations(forms):
+        _, found = named_in("، ".join(order), *[(form, "ORG") for form in order])
+        assert len(found.entities) == bodies, order
+
+
+@pytest.mark.parametrize(
+    ("forms", "bodies"),
+    [
+        (["بعثة الأمم المتحدة", "البعثة الأممية", "بعثة الأمم المتحدة للدعم في ليبيا"], 1),
+        (["البعثة الأممية", "بعثة الأمم المتحدة"], 1),
+        (["البعثة الأممية", "بعثة الأمم المتحدة للدعم في ليبيا"], 1),
+        (["البعثة الأممية", "الأمم المتحدة"], 2),
+        (["المنظمة الأممية", "الأمم المتحدة"], 1),
+        (["البعثة الأممية", "القوات الأممية", "بعثة الأمم المتحدة"], 2),
+    ],
+)
+def test_an_adjective_stands_for_the_body_that_it_is_of(forms: list[str], bodies: int) -> None:
     for order in permutations(forms):
         _, found = named_in("، ".join(order), *[(form, "ORG") for form in order])
         assert len(found.entities) == bodies, order

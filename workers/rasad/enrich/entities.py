@@ -38,6 +38,16 @@ _INSTITUTIONAL: Final = frozenset(
     ).split()
 )
 """Nisba adjectives of no country, which say what a body is."""
+_GOVERNMENT: Final = search_key("حكومة")
+"""Named after an accord or a task: `حكومة الوفاق الوطني`, then `الوفاق`. After a party it is another body than that."""
+_OFFICES: Final = frozenset(search_key("بعثة لجنة مكتب وفد").split())
+"""Nouns of what a body sends out or sets up, which its purpose only describes: `بعثة الأمم المتحدة للدعم`."""
+_ADJECTIVES_OF: Final = {
+    search_key(f"ال{adjective}"): search_key(body)
+    for adjective, body in (("أممي", "الأمم المتحدة"), ("أممية", "الأمم المتحدة"))
+}
+"""Adjectives that stand for a body: `البعثة الأممية` is `بعثة الأمم المتحدة`."""
+_ORGANISATION: Final = search_key("المنظمة")
 _SHORTEST_BASE: Final = 2
 """Words that a name has at least before an adjective that is left off."""
 
@@ -96,7 +106,8 @@ def resolve(names: Sequence[Name], texts: Mapping[Field, str]) -> Resolution:
     Names with one search key are one entity. A part of a person's name (`السراج`) joins the only fuller name that
     holds it, a body's short form (`حكومة الوفاق`, or `النهضة` for `حركة النهضة`) the only longer one, and so does the
     name in brackets right behind a body's (`حلف شمال الأطلسي (الناتو)`). Where two bodies or persons fit, nothing is
-    joined. A body of one word is the same with ال and without (`الفيفا`, `فيفا`).
+    joined. A body of one word is the same with ال and without (`الفيفا`, `فيفا`), and an adjective means the body that
+    it is of (`البعثة الأممية`, `بعثة الأمم المتحدة`).
     """
     groups: dict[str, list[int]] = defaultdict(list)
     for index, name in enumerate(names):
@@ -140,8 +151,10 @@ def entity_id(kind: EntityType, canonical: str) -> str:
 def _parents(types: Mapping[str, EntityType], bracketed: Mapping[str, set[str]]) -> dict[str, str]:
     """For each key that is another form of a fuller one, or of one with ال, that one."""
     persons = {key: bare_words(key) for key, kind in types.items() if kind == "PER"}
-    orgs = {key: key.split() for key, kind in types.items() if kind == "ORG"}
+    bodies_of = {key: _without_adjective(key) for key, kind in types.items() if kind == "ORG"}
+    orgs = {key: full.split() for key, full in bodies_of.items()}
     parents = _fullest(persons, is_part_of_person) | _fullest(orgs, is_short_form) | _of_one_nation(orgs)
+    parents |= {key: full for key, full in bodies_of.items() if full != key and full in orgs}
     for alias, holders in bracketed.items():
         bodies = {_root(name, parents) for name in holders if types[name] == "ORG"} - {alias}
         if types[alias] == "ORG" and alias not in parents and len(bodies) == 1:
@@ -154,6 +167,18 @@ def _parents(types: Mapping[str, EntityType], bracketed: Mapping[str, set[str]])
         elif definite not in parents:
             parents[definite] = bare
     return parents
+
+
+def _without_adjective(key: str) -> str:
+    """A body's key with the body that its adjective stands for: `بعثه الامم المتحده` of `البعثه الامميه`.
+
+    `المنظمه الامميه` is that body itself.
+    """
+    noun, _, adjective = key.partition(" ")
+    body = _ADJECTIVES_OF.get(adjective)
+    if body is None:
+        return key
+    return body if noun == _ORGANISATION else f"{noun.removeprefix('ال')} {body}"
 
 
 def _fullest(keys: Mapping[str, list[str]], is_part: Callable[[list[str], list[str]], bool]) -> dict[str, str]:
@@ -222,16 +247,19 @@ def is_short_form(wanted: list[str], words: list[str]) -> bool:
 
     The beginning of it (`مجلس الأمن` of `مجلس الأمن الدولي`; a single word only before one nisba adjective, as
     `الكونغرس` of `الكونغرس الأميركي`), or what follows its class noun, up to one adjective (`الإخوان` of
-    `جماعة الإخوان المسلمين`). Not any part: `الأمم المتحدة` is another body than `بعثة الأمم المتحدة`, and what goes on
-    with a purpose (`الأمم المتحدة للدعم`) names a part of it.
+    `جماعة الإخوان المسلمين`; of a government only with an adjective, `الوفاق` of `حكومة الوفاق الوطني`). Not any part:
+    `الأمم المتحدة` is another body than `بعثة الأمم المتحدة`, and what goes on with a purpose (`الأمم المتحدة للدعم`)
+    names a part of it, unless it is a mission or the like that has the purpose.
     """
     if not wanted or len(wanted) >= len(words) or words[-1] in _DISTINGUISHING:
         return False
     tail = _tail(wanted, words)
-    if tail is not None and tail[0].startswith("لل"):
+    if tail is not None and tail[0].startswith("لل") and wanted[0] not in _OFFICES:
         return False
     if tail is not None and (len(wanted) > 1 or (len(tail) == 1 and _NISBA.fullmatch(tail[0]))):
         return True
+    if words[0] == _GOVERNMENT:
+        return len(words) == len(wanted) + _SHORTEST_BASE and words[1:-1] == wanted and words[-1] in _INSTITUTIONAL
     tail = _tail(wanted, words[1:]) if words[0] in CLASS_NOUNS else None
     return tail is not None and (not tail or (len(tail) == 1 and tail[0].startswith("ال")))
 
