@@ -18,6 +18,7 @@ from rasad.inference.engine import Engine
 from rasad.messages import EntitySubtype, EntityType, Field
 from rasad.text.clitics import strip_proclitics
 from rasad.text.lexicon import CHILD_OF, KINDS_OF_BODY
+from rasad.text.marks import closes
 from rasad.text.search_key import search_key
 from rasad.text.sentences import LINE_BREAKS
 
@@ -39,8 +40,6 @@ _OTHER_NAMES: Final[Mapping[str, EntityType]] = {
     "GPE": "LOC",
     "FAC": "LOC",
 }
-_OPENING: Final[Mapping[str, str]] = {")": "(", "]": "[", "}": "{"}
-_QUOTES: Final = frozenset("\"'")
 _LINE_END: Final = re.compile(rf"[{LINE_BREAKS}]")
 _PROCLITICS: Final = frozenset("وفبلك")
 _KINSHIP: Final = CHILD_OF | {"ولد"}
@@ -189,16 +188,9 @@ def trim(text: FieldText, span: LabelledSpan) -> LabelledSpan | None:
     if not named:
         return None
     first, last = named[0], named[-1] + 1
-    if last < len(marks) and _closes(marks[last], marks[first:last]):
+    if last < len(marks) and closes(marks[last], marks[first:last]):
         last += 1
     return LabelledSpan(span.start + first, span.start + last, span.type, span.prob)
-
-
-def _closes(mark: str, inside: Sequence[str]) -> bool:
-    if mark in _QUOTES:
-        return inside.count(mark) % 2 == 1
-    opening = _OPENING.get(mark)
-    return opening is not None and inside.count(opening) > inside.count(mark)
 
 
 def _plain(text: FieldText, span: LabelledSpan) -> str:

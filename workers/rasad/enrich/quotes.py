@@ -15,6 +15,7 @@ from rasad.enrich.span_index import SpanIndex
 from rasad.inference.decoding import LabelledSpan
 from rasad.messages import Field, Quote
 from rasad.text.clitics import strip_proclitics
+from rasad.text.marks import closes
 from rasad.text.search_key import search_key
 from rasad.text.sentences import LINE_BREAKS
 
@@ -74,7 +75,6 @@ _OUTLET: Final = re.compile(rf"[^\S{LINE_BREAKS}]+{_OUTLET_NOUN}(?=[^\S{LINE_BRE
 """The noun of a news outlet before its name, which is no part of it: `ذكرت صحيفة "الغارديان"`."""
 _TOLD_OUTLET: Final = re.compile(rf"\bل{_OUTLET_NOUN}[\s\"“«]+$")
 
-_OPENED_BY: Final[Mapping[str, str]] = {'"': '"', "”": "“", "»": "«"}
 _EDGES: Final = " \t\r\n\"'“”„«»‘’:،,"
 
 
@@ -114,18 +114,9 @@ def trimmed(text: str, start: int, end: int) -> tuple[int, int]:
     """`[start, end)` without marks at its edges, but for one that closes a quotation opened inside."""
     while start < end and text[start] in _EDGES:
         start += 1
-    while start < end and text[end - 1] in _EDGES and not _closes(text, start, end - 1):
+    while start < end and text[end - 1] in _EDGES and not closes(text[end - 1], text[start : end - 1]):
         end -= 1
     return start, end
-
-
-def _closes(text: str, start: int, mark: int) -> bool:
-    """Whether the mark closes a quotation that is opened in `[start, mark)`."""
-    opening = _OPENED_BY.get(text[mark])
-    if opening is None:
-        return False
-    opened = text.count(opening, start, mark)
-    return opened % 2 == 1 if opening == text[mark] else opened > text.count(text[mark], start, mark)
 
 
 def statements(found: Sequence[Part], text: str) -> list[Part]:

@@ -34,18 +34,18 @@ _SHORTEST_SURNAME: Final = 4
 _PROCLITICS: Final = re.compile(r"[وف]?[بلك]?")
 _BEFORE_ARTICLE: Final = re.compile(r"[وف]?ل(?=ل)")
 
-Name = tuple[str, ...]
+NameKeys = tuple[str, ...]
 """Search keys of a name's words, the first without proclitics."""
 
 
 def recurring_names(
     fields: Iterable[tuple[FieldText, Iterable[LabelledSpan]]], types: Container[str], persons: Container[str]
-) -> dict[Name, str]:
+) -> dict[NameKeys, str]:
     """The names that an article's spans of `types` surely are, and surnames of those of `persons`, each with its type.
 
     A name of two types has the one that is surer.
     """
-    found: dict[Name, tuple[float, str]] = {}
+    found: dict[NameKeys, tuple[float, str]] = {}
     for text, spans in fields:
         for span in spans:
             if span.type not in types or span.prob < _SURE:
@@ -61,7 +61,7 @@ def recurring_names(
 
 
 def recurrences(
-    text: FieldText, spans: Iterable[LabelledSpan], names: Mapping[Name, str], opens: npt.NDArray[np.bool_]
+    text: FieldText, spans: Iterable[LabelledSpan], names: Mapping[NameKeys, str], opens: npt.NDArray[np.bool_]
 ) -> Iterator[tuple[int, int, str]]:
     """Where a field has one of `names` outside its spans: words `[start, end)` and its type, the longest name first.
 
