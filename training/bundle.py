@@ -19,11 +19,17 @@ RAW = [
     {"name": "Egyptian newspapers of 2013", "licence": "Apache-2.0 repository", "use": "masked language model"},
 ]
 NEWS = {"name": "Rasad news labels", "licence": "CC BY 4.0 (labels)"}
-OWN = {"name": "Rasad labels of 3,000 further articles (training/labels)", "licence": "CC BY 4.0 (labels)"}
+
+
+def own(articles: str) -> dict[str, str]:
+    """The labels of our own, of so many articles."""
+    return {"name": f"Rasad labels of {articles} further articles (training/labels)", "licence": "CC BY 4.0 (labels)"}
+
+
 TRAINING_DATA: dict[str, list[dict[str, str]]] = {
     "ner": [
         NEWS,
-        OWN,
+        own("4,781"),
         {"name": "ANERcorp, CAMeL Lab split, train", "licence": "CC BY-SA 4.0"},
         {"name": "AQMAR, train", "licence": "CC BY-SA 3.0"},
         {"name": "PAN-X (WikiANN) Arabic, train", "licence": "CC BY-SA"},
@@ -31,7 +37,7 @@ TRAINING_DATA: dict[str, list[dict[str, str]]] = {
     ],
     "stance": [
         NEWS,
-        OWN,
+        own("3,000"),
         {"name": "ANS (Arabic News Stance), train, and its article-level derivation", "licence": "Apache-2.0"},
         {"name": "UnifiedFC, train", "licence": "none stated"},
         {"name": "ArabicStanceX, train", "licence": "CC BY 4.0"},

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import copy
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from rasad.evaluation.corpora import TaggedSentence, contiguous_blocks, read_conll, read_jsonl
 from rasad.evaluation.spans import SpanScorer, spans_of
 from rasad.inference.decoding import best_path, bio_scheme
-from training.labels import LABELS, labelled_articles
+from training.labels import CORRECTED, LABELS, labelled_articles
 from training.machine import autocast, device
 from training.optimisation import Optimisation, batches, corrupt
 from training.rounds import train_in_rounds
@@ -46,7 +46,7 @@ from training.tagging import (
 WEIGHTS = {"quotes": 0.6, "stance_evidence": 0.3, "stance_roles": 0.5, "panx": 0.5}
 """Share of a layer's loss in the total; 1 where not named."""
 
-NEWS_LIKE = ("news", "labels", "silver")
+NEWS_LIKE = ("news", "labels", "corrected", "silver")
 """Corpora of whole news articles that share the layer `news`."""
 
 AUXILIARY = ("stance_evidence", "stance_roles")
@@ -151,15 +151,21 @@ def training_corpora(data: Path, layers: Layers, held_out: Collection[str] = ())
     """The labelled corpora in `data`, by name; news of the sources in `held_out` are left out."""
     anercorp, _ = anercorp_blocks(data)
     news = [article for article in read_jsonl(data / "news/train.jsonl") if article["source"] not in held_out]
-    labelled = [each for each in labelled_articles(LABELS, data / "raw") if each["source"] not in held_out]
     return {
         "news": [news_document(article) for article in news],
-        "labels": [labelled_only(news_document(article), article["labelled"]) for article in labelled],
+        "labels": own_labels([LABELS], data / "raw", held_out),
+        "corrected": own_labels(CORRECTED, data / "raw", held_out),
         "anercorp": conll_documents(anercorp, "anercorp", layers["anercorp"], 4),
         "aqmar": conll_documents(read_conll(data / "ner/aqmar/train.conll"), "aqmar", layers["aqmar"], 3),
         "panx": conll_documents(read_conll(data / "ner/panx_ar/train.conll"), "panx", layers["panx"], 1),
         "wojood": conll_documents(read_conll(data / "ner/wojood_sample/train.conll"), "wojood", layers["wojood"], 2),
     }
+
+
+def own_labels(files: Iterable[Path], raw: Path, held_out: Collection[str]) -> list[Document]:
+    """The articles of some files of `training/labels/`, each with the layers that were labelled."""
+    found = [article for path in files for article in labelled_articles(path, raw)]
+    return [labelled_only(news_document(each), each["labelled"]) for each in found if each["source"] not in held_out]
 
 
 def dev_windows(data: Path, layers: Layers, tokenizer: Tokenizer) -> dict[str, list[Window]]:
@@ -190,7 +196,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10, help="rounds of the run (default: %(default)s)")
     parser.add_argument(
         "--passes",
-        default="news=7,labels=5,silver=1,anercorp=5,aqmar=4,panx=0.3,wojood=0.8",
+        default="news=7,labels=2.5,corrected=1,silver=1,anercorp=6,aqmar=4,panx=0.3,wojood=0.8",
         help="passes over each corpus (default: %(default)s)",
     )
     parser.add_argument("--tokens", type=int, default=1300, help="pieces a batch (default: %(default)s)")

@@ -15,6 +15,10 @@ from rasad.evaluation.corpora import read_jsonl
 LABELS = Path(__file__).parent / "labels" / "articles.jsonl"
 CLAIMS = LABELS.with_name("claims.jsonl")
 """Further articles, with mentions, quotes, stances and claims."""
+STANCES = LABELS.with_name("stances.jsonl")
+"""Articles chosen for their stances, with mentions and stances."""
+CORRECTED = (CLAIMS, STANCES)
+"""Files whose mentions are a tagger's, corrected by a reader who saw them."""
 
 _LINE = re.compile(r"[^\n]*\S[^\n]*")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import signal
 import time
 from itertools import islice
@@ -94,6 +95,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="encoder directory to write, with checkpoints")
     parser.add_argument("corpora", type=Path, nargs="+", help="raw JSON-lines corpora")
     parser.add_argument("--minutes", type=float, default=50, help="time budget (default: %(default)s)")
+    parser.add_argument("--after", type=Path, help="directory of a shorter run to go on from, left as it is")
     parser.add_argument("--limit", type=int, default=40_000, help="articles a corpus (default: %(default)s)")
     parser.add_argument("--rows", type=int, default=32, help="rows a batch (default: %(default)s)")
     parser.add_argument("--length", type=int, default=128, help="pieces a row (default: %(default)s)")
@@ -103,6 +105,9 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
+    for name in ("tokens.npy", "checkpoint.pt"):
+        if arguments.after and not (arguments.out / name).exists():
+            shutil.copyfile(arguments.after / name, arguments.out / name)
 
     tokenizer = Tokenizer.from_file(str(arguments.base / "tokenizer.json"))
     cache = arguments.out / "tokens.npy"

@@ -39,7 +39,7 @@ from training.labels import CLAIMS, LABELS, labelled_articles
 from training.machine import autocast, device
 from training.optimisation import Optimisation, batches
 from training.rounds import train_in_rounds
-from training.tagger import Relations, Tagger, collate, links
+from training.tagger import Relations, Tagger, collate, links, load_relations
 from training.tagging import Document, Window, news_document, windows
 
 SIDES = ("support", "oppose")
@@ -324,12 +324,34 @@ def curve(found: Sequence[Judged], total: int) -> dict[str, tuple[float, float]]
     return made
 
 
+def finish(
+    model: Relations,
+    asked: Sequence[dict[str, Any]],
+    tokenizer: Tokenizer,
+    tagger: Tagger,
+    arguments: argparse.Namespace,
+) -> None:
+    """Write the tagger and the model, its probabilities those that hold on the articles `asked`."""
+    scale, offset = calibrated(judged(model, parts(tagger, tokenizer, asked), asked))
+    for name in ("config.json", "model.safetensors", "tokenizer.json", "heads.json", "heads.safetensors"):
+        shutil.copyfile(arguments.tagger / name, arguments.out / name)
+    state = {key: value.contiguous() for key, value in model.scaled(scale, offset).state_dict().items()}
+    save_file(state, arguments.out / "relations.safetensors")
+    (arguments.out / "relations.json").write_text(json.dumps({"sides": SIDES, "rank": arguments.rank}) + "\n")
+    print(json.dumps({"scale": round(scale, 3), "offset": round(offset, 3)}))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("tagger", type=Path, help="directory written by training.finetune_ner")
     parser.add_argument("data", type=Path, help="folder of the corpora")
     parser.add_argument("out", type=Path, help="directory to write: the tagger and what it has learnt")
-    parser.add_argument("--rounds", type=int, default=6, help="passes over all articles (default: %(default)s)")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=6,
+        help="passes over all articles; 0 calibrates only (default: %(default)s)",
+    )
     parser.add_argument("--rank", type=int, default=64, help="width of a word's vectors (default: %(default)s)")
     parser.add_argument("--tokens", type=int, default=1500, help="pieces a batch (default: %(default)s)")
     parser.add_argument("--lr", type=float, default=2e-4, help="the layer's peak learning rate (default: %(default)s)")
@@ -344,15 +366,21 @@ def main() -> None:
     guided = [*read_jsonl(data / "news/train.jsonl"), *labelled_articles(LABELS, data / "raw")]
     freely = labelled_articles(CLAIMS, data / "raw")
     articles = [each for each in (*guided, *freely) if "stances" in each.get("labelled", ("stances",))]
-    dev = list(read_jsonl(data / "news/dev.jsonl"))
-    labelled = [list(golds(each)) for each in articles]
-    read = parts(tagger, tokenizer, articles)
-    read_dev = parts(tagger, tokenizer, dev)
 
     order = random.Random(arguments.seed).sample(range(len(articles)), len(articles))
     held_out = set(order[: len(articles) // HELD_OUT])
     ids_of_guided = {each["id"] for each in guided}
-    asked = [part for part in read if part.article in held_out and articles[part.article]["id"] in ids_of_guided]
+    asked = [articles[index] for index in sorted(held_out) if articles[index]["id"] in ids_of_guided]
+    if not arguments.rounds:
+        given = load_relations(tagger, arguments.tagger)
+        if given is None:
+            parser.error(f"{arguments.tagger} has no relations to calibrate; give --rounds")
+        finish(given.to(device()), asked, tokenizer, tagger, arguments)
+        return
+    dev = list(read_jsonl(data / "news/dev.jsonl"))
+    labelled = [list(golds(each)) for each in articles]
+    read = parts(tagger, tokenizer, articles)
+    read_dev = parts(tagger, tokenizer, dev)
     train = [part for part in read if part.article not in held_out and any(True for _ in part.runs())]
     bearing = [part for part in train if any(aims(part, run, labelled[part.article])[0].any() for run in part.runs())]
     chosen_ids = {id(part) for part in bearing}
@@ -380,13 +408,7 @@ def main() -> None:
     train_in_rounds(
         optimisation, arguments.out, arguments.rounds, groups=groups, loss=loss, scores=scores, seed=arguments.seed
     )
-    scale, offset = calibrated(judged(average, asked, articles))
-    for name in ("config.json", "model.safetensors", "tokenizer.json", "heads.json", "heads.safetensors"):
-        shutil.copyfile(arguments.tagger / name, arguments.out / name)
-    state = {key: value.contiguous() for key, value in average.scaled(scale, offset).state_dict().items()}
-    save_file(state, arguments.out / "relations.safetensors")
-    (arguments.out / "relations.json").write_text(json.dumps({"sides": SIDES, "rank": arguments.rank}) + "\n")
-    print(json.dumps({"scale": round(scale, 3), "offset": round(offset, 3)}))
+    finish(average, asked, tokenizer, tagger, arguments)
 
 
 if __name__ == "__main__":

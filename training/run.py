@@ -13,6 +13,12 @@ from pathlib import Path
 RAW = ("ant_multisource", "ant_jawhara", "egypt_news2013")
 """Raw corpora that shipped weights may be trained on."""
 
+FIRST = "news=7,labels=5,anercorp=5,aqmar=4,panx=0.3,wojood=0.8"
+"""Passes of the first tagger, which reads the labels of our own that were made from scratch alone."""
+
+LONGER = 2.09
+"""Minutes of the second encoder's pre-training, the first one's among them, as a multiple of those."""
+
 AGAIN = "news=3,labels=0.2,claims=0.7,headlines=0.2,ans=1.2,ans_article=0.02,unifiedfc=1.6,nli=0.3,target=1.2"
 """Passes of the second run for stance: claims told in other words, which the first one takes for contradictions."""
 
@@ -33,8 +39,14 @@ def steps(data: Path, work: Path, minutes: float) -> Iterator[Step]:
     yield Step("base_weights", (str(base),), base / "tokenizer.json")
     yield Step("vocabulary", (str(base), str(pruned), *raw, "--limit", "60000"), pruned / "config.json")
     yield Step("pretrain", (str(pruned), str(encoder), *raw, "--minutes", str(minutes)), encoder / "tokenizer.json")
-    tagger, related, small = work / "ner", work / "relations", work / "ner-small"
-    yield Step("finetune_ner", (str(encoder), str(data), str(tagger)), tagger / "tokenizer.json")
+    longer = work / "encoder-longer"
+    more = (str(pruned), str(longer), *raw, "--minutes", str(minutes * LONGER), "--after", str(encoder))
+    yield Step("pretrain", more, longer / "tokenizer.json")
+    one, other, tagger = work / "ner-first", work / "ner-second", work / "ner"
+    related, small = work / "relations", work / "ner-small"
+    yield Step("finetune_ner", (str(encoder), str(data), str(one), "--passes", FIRST), one / "tokenizer.json")
+    yield Step("finetune_ner", (str(longer), str(data), str(other)), other / "tokenizer.json")
+    yield Step("average", (str(one), str(other), str(tagger)), tagger / "tokenizer.json")
     yield Step("relations", (str(tagger), str(data), str(related)), related / "relations.json")
     yield Step("distil", (str(tagger), str(data), str(small)), small / "tokenizer.json")
     first, second = work / "stance-first", work / "stance"

@@ -64,6 +64,22 @@ def test_a_layer_that_was_not_labelled_teaches_nothing() -> None:
     assert roles == ["O", "B-HOLDER", "B-OPPOSED", "I-OPPOSED", "O"]
 
 
+def test_several_files_teach_the_tagger_and_a_source_held_out_does_not(tmp_path: Path) -> None:
+    import zstandard
+
+    from training.finetune_ner import own_labels
+
+    articles = [{**ARTICLE, "id": f"own-{number}", "source": f"paper-{number}"} for number in range(3)]
+    lines = "".join(json.dumps(article) + "\n" for article in articles)
+    (tmp_path / "own.jsonl.zst").write_bytes(zstandard.ZstdCompressor().compress(lines.encode()))
+    files = [tmp_path / "first.jsonl", tmp_path / "second.jsonl"]
+    files[0].write_text("".join(json.dumps({**label(), "id": f"own-{number}"}) + "\n" for number in (0, 1)))
+    unquoted = {key: value for key, value in label().items() if key != "quotes"}
+    files[1].write_text(json.dumps({**unquoted, "id": "own-2"}) + "\n")
+    documents = own_labels(files, tmp_path, {"paper-1"})
+    assert ["quotes" in document.units[0].labels for document in documents] == [True, False]
+
+
 def test_a_changed_headline_is_contradicted_and_a_whole_one_is_not() -> None:
     from training.finetune_stance import headlines
     from training.labels import joined
