@@ -325,19 +325,15 @@ def curve(found: Sequence[Judged], total: int) -> dict[str, tuple[float, float]]
 
 
 def finish(
-    model: Relations,
-    asked: Sequence[dict[str, Any]],
-    tokenizer: Tokenizer,
-    tagger: Tagger,
-    arguments: argparse.Namespace,
+    model: Relations, asked: Sequence[Part], articles: Sequence[dict[str, Any]], arguments: argparse.Namespace
 ) -> None:
-    """Write the tagger and the model, its probabilities those that hold on the articles `asked`."""
-    scale, offset = calibrated(judged(model, parts(tagger, tokenizer, asked), asked))
+    """Write the tagger and the model, its probabilities those that hold on the windows `asked` of `articles`."""
+    scale, offset = calibrated(judged(model, asked, articles))
     for name in ("config.json", "model.safetensors", "tokenizer.json", "heads.json", "heads.safetensors"):
         shutil.copyfile(arguments.tagger / name, arguments.out / name)
     state = {key: value.contiguous() for key, value in model.scaled(scale, offset).state_dict().items()}
     save_file(state, arguments.out / "relations.safetensors")
-    (arguments.out / "relations.json").write_text(json.dumps({"sides": SIDES, "rank": arguments.rank}) + "\n")
+    (arguments.out / "relations.json").write_text(json.dumps({"sides": SIDES, "rank": model.shape[-1] - 1}) + "\n")
     print(json.dumps({"scale": round(scale, 3), "offset": round(offset, 3)}))
 
 
@@ -370,12 +366,13 @@ def main() -> None:
     order = random.Random(arguments.seed).sample(range(len(articles)), len(articles))
     held_out = set(order[: len(articles) // HELD_OUT])
     ids_of_guided = {each["id"] for each in guided}
-    asked = [articles[index] for index in sorted(held_out) if articles[index]["id"] in ids_of_guided]
+    asked = [index for index in sorted(held_out) if articles[index]["id"] in ids_of_guided]
     if not arguments.rounds:
         given = load_relations(tagger, arguments.tagger)
         if given is None:
             parser.error(f"{arguments.tagger} has no relations to calibrate; give --rounds")
-        finish(given.to(device()), asked, tokenizer, tagger, arguments)
+        chosen = [articles[index] for index in asked]
+        finish(given.to(device()), parts(tagger, tokenizer, chosen), chosen, arguments)
         return
     dev = list(read_jsonl(data / "news/dev.jsonl"))
     labelled = [list(golds(each)) for each in articles]
@@ -408,7 +405,7 @@ def main() -> None:
     train_in_rounds(
         optimisation, arguments.out, arguments.rounds, groups=groups, loss=loss, scores=scores, seed=arguments.seed
     )
-    finish(average, asked, tokenizer, tagger, arguments)
+    finish(average, [part for part in read if part.article in asked], articles, arguments)
 
 
 if __name__ == "__main__":
