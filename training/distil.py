@@ -27,14 +27,13 @@ from tqdm import tqdm
 from transformers import BertModel, ElectraConfig, ElectraModel
 
 from rasad.evaluation.corpora import read_jsonl
-from training.export import load_tagger
 from training.finetune_ner import WEIGHTS, dev_windows, score, to_device, training_corpora
 from training.labels import paragraphs
 from training.machine import autocast, device
 from training.optimisation import Optimisation, batches, corrupt
 from training.rounds import train_in_rounds
 from training.run import RAW
-from training.tagger import Tagger, collate, pooled, save_heads
+from training.tagger import Tagger, collate, load_tagger, pooled, save_heads
 from training.tagging import Document, Window, news_document, windows
 
 WIDEST_BATCH = 4096

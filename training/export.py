@@ -6,7 +6,6 @@ A few hundred of the texts that it was trained on decide how the weights are rou
 from __future__ import annotations
 
 import argparse
-import json
 import random
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from rasad.evaluation.corpora import read_jsonl
 from rasad.evaluation.stance import news_claims
 from rasad.inference.quantisation import quantise
 from training.finetune_stance import PairEncoder, StanceModel, labelled_pairs, load, load_model
-from training.tagger import Relations, Tagger, load_encoder, load_heads, load_relations
+from training.tagger import Relations, Tagger, load_relations, load_tagger
 from training.tagging import read_news, windows
 
 OPSET = 17
@@ -80,14 +79,6 @@ class StanceGraph(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
         """`[batch, labels]` for each head in order."""
         return tuple(self.model(input_ids, attention_mask).values())
-
-
-def load_tagger(folder: Path) -> Tagger:
-    """The tagger that training.finetune_ner wrote."""
-    layers = {k: tuple(v) for k, v in json.loads((folder / "heads.json").read_text()).items()}
-    model = Tagger(load_encoder(folder), layers)
-    load_heads(model.heads, folder)
-    return model.eval()
 
 
 def export_fp32(graph: nn.Module, names: list[str], ranks: int, path: Path, *, heads: int, hidden: int) -> None:

@@ -1,8 +1,9 @@
 """Fine-tune an encoder for NER, quotes and entity stances: one output layer a corpus, all corpora together.
 
-The run is a number of rounds; each corpus spreads its passes evenly over them. Inputs lose some pieces to `<mask>`
-and mentions swap names, so that context has to decide. Weights are averaged exponentially; dev scores choose
-between the average and the last weights. Every random choice is seeded. A run goes on after its last whole round.
+Starts from an encoder, or from a tagger that an earlier run or `training.average` wrote, output layers and all. The run
+is a number of rounds; each corpus spreads its passes evenly over them. Inputs lose some pieces to `<mask>` and mentions
+swap names, so that context has to decide. Weights are averaged exponentially; dev scores choose between the average and
+the last weights. Every random choice is seeded. A run goes on after its last whole round.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from training.labels import CORRECTED, LABELS, labelled_articles
 from training.machine import autocast, device
 from training.optimisation import Optimisation, batches, corrupt
 from training.rounds import train_in_rounds
-from training.tagger import Tagger, TaggerBatch, collate, load_encoder, save_heads
+from training.tagger import Tagger, TaggerBatch, collate, load_encoder, load_tagger, save_heads
 from training.tagging import (
     LAYERS,
     Document,
@@ -190,7 +191,7 @@ def anercorp_blocks(data: Path) -> tuple[list[TaggedSentence], list[TaggedSenten
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("encoder", type=Path, help="encoder directory written by training.pretrain")
+    parser.add_argument("encoder", type=Path, help="directory written by training.pretrain, or a tagger's")
     parser.add_argument("data", type=Path, help="folder of the corpora")
     parser.add_argument("out", type=Path, help="directory to write")
     parser.add_argument("--rounds", type=int, default=10, help="rounds of the run (default: %(default)s)")
@@ -215,16 +216,20 @@ def main() -> None:
 
     tokenizer = Tokenizer.from_file(str(arguments.encoder / "tokenizer.json"))
     padding, mask_id = tokenizer.token_to_id("<pad>"), tokenizer.token_to_id("<mask>")
-    layers = {**LAYERS, "wojood": wojood_layer(data / "ner/wojood_sample")}
+    if (arguments.encoder / "heads.json").exists():
+        model = load_tagger(arguments.encoder)
+    else:
+        model = Tagger(load_encoder(arguments.encoder), {**LAYERS, "wojood": wojood_layer(data / "ner/wojood_sample")})
+    model = model.to(device()).train()
+    layers = model.layers
     held_out = {source for source in arguments.hold_out.split(",") if source}
     corpora = training_corpora(data, layers, held_out)
     if arguments.silver:
         corpora["silver"] = [labelled_only(document, ["mentions"]) for document in read_news(arguments.silver)]
     corpora = {name: documents for name, documents in corpora.items() if passes.get(name, 0) > 0}
-    dev = dev_windows(data, layers, tokenizer)
+    dev = {name: made for name, made in dev_windows(data, layers, tokenizer).items() if name in layers}
     names = swap_pool(corpora, data / "gazetteer/names.tsv")
 
-    model = Tagger(load_encoder(arguments.encoder), layers).to(device()).train()
     average = copy.deepcopy(model)
     optimisation = Optimisation(model, average, lr=arguments.lr, head_lr=arguments.head_lr)
     context = autocast()

@@ -34,12 +34,11 @@ from rasad.evaluation.attribution import content_words
 from rasad.evaluation.corpora import read_jsonl
 from rasad.text.normalise import normalise
 from rasad.text.words import word_spans
-from training.export import load_tagger
 from training.labels import CLAIMS, LABELS, labelled_articles
 from training.machine import autocast, device
 from training.optimisation import Optimisation, batches
 from training.rounds import train_in_rounds
-from training.tagger import Relations, Tagger, collate, links, load_relations
+from training.tagger import Relations, Tagger, collate, links, load_relations, load_tagger
 from training.tagging import Document, Window, news_document, windows
 
 SIDES = ("support", "oppose")

@@ -192,3 +192,11 @@ def save_heads(heads: nn.ModuleDict, layers: dict[str, tuple[str, ...]], folder:
 def load_heads(model: nn.ModuleDict, folder: Path) -> None:
     """Fill `model` from `heads.safetensors`."""
     model.load_state_dict(load_file(folder / "heads.safetensors"))
+
+
+def load_tagger(folder: Path) -> Tagger:
+    """The tagger that `training.finetune_ner` or `training.average` wrote."""
+    layers = {name: tuple(labels) for name, labels in json.loads((folder / "heads.json").read_text()).items()}
+    model = Tagger(load_encoder(folder), layers)
+    load_heads(model.heads, folder)
+    return model.eval()
