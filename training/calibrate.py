@@ -37,7 +37,7 @@ from training.tagging import news_document
 Logits = npt.NDArray[np.float32]
 PROBABILITIES = np.round(np.arange(0.2, 0.96, 0.01), 2)
 PRECISION = 60.0
-BLAMED = 2.0
+BLAMED = 1.0
 ALIKE = 0.5
 HEADLINES = 500
 HEADLINES_OF = Path("raw/ant_multisource.jsonl.zst")

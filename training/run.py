@@ -20,7 +20,7 @@ LONGER = 2.09
 """Minutes of the second encoder's pre-training, the first one's among them, as a multiple of those."""
 
 AGAIN = "news=3,labels=0.2,claims=0.7,headlines=0.2,ans=1.2,ans_article=0.02,unifiedfc=1.6,nli=0.3,target=1.2"
-"""Passes of the second run for stance: claims told in other words, which the first one takes for contradictions."""
+"""Passes with which a run for stance goes on: claims told in other words, which it took for contradictions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +49,15 @@ def steps(data: Path, work: Path, minutes: float) -> Iterator[Step]:
     yield Step("average", (str(one), str(other), str(tagger)), tagger / "tokenizer.json")
     yield Step("relations", (str(tagger), str(data), str(related)), related / "relations.json")
     yield Step("distil", (str(tagger), str(data), str(small)), small / "tokenizer.json")
-    first, second = work / "stance-first", work / "stance"
-    yield Step("finetune_stance", (str(encoder), str(data), str(first)), first / "tokenizer.json")
-    again = (str(first), str(data), str(second), "--passes", AGAIN, "--lr", "6e-5", "--head-lr", "6e-4")
-    yield Step("finetune_stance", again, second / "tokenizer.json")
-    for name, tuned in (("ner", related), ("ner-fast", small), ("stance", second)):
+    stance = work / "stance"
+    runs = [work / "stance-first", work / "stance-second"]
+    for source, begun in zip((encoder, longer), runs, strict=True):
+        yield Step("finetune_stance", (str(source), str(data), str(begun)), begun / "tokenizer.json")
+        again = begun.with_name(f"{begun.name}-again")
+        more = (str(begun), str(data), str(again), "--passes", AGAIN, "--lr", "6e-5", "--head-lr", "6e-4")
+        yield Step("finetune_stance", more, again / "tokenizer.json")
+    yield Step("average", (*(f"{begun}-again" for begun in runs), str(stance)), stance / "tokenizer.json")
+    for name, tuned in (("ner", related), ("ner-fast", small), ("stance", stance)):
         yield from bundled(name, tuned, data, work)
 
 
