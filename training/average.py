@@ -1,8 +1,8 @@
 """The mean of several models that were tuned alike (Wortsman et al., "Model soups", 2022), taggers or for stance.
 
 They must share a vocabulary, a shape and their layers' labels, come from one line of encoders and have begun with the
-same seed: means of weights that began apart are worth nothing. What `training.relations` wrote beside each is averaged
-too, where all have it.
+same seed or at a model of that line: means of weights that began apart are worth nothing. What `training.relations`
+wrote beside each is averaged too, where all have it.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """Teach a fine-tuned tagger who stands where: scores for every pair of words of a paragraph, holder and target.
 
-The tagger stays as it is. A copy of its last layer and a projection, on what its other layers give, make a vector of
-each word as a holder and one as a target for each side; the product of two is the score of that stance (biaffine
-attention: Dozat and Manning, arXiv:1611.01734). Every word of a holder is paired with every word of its target.
-Labels are those of the news corpus and our own. A tenth of the articles is held out; on those of it that follow the
-news guide's habit, scale and offset of the scores are fitted, so that their sigmoid is the share that is right.
+Starts anew, or from what an earlier run wrote beside the tagger, which stays as it is. A copy of its last layer and a
+projection, on what its other layers give, make a vector of each word as a holder and one as a target for each side; the
+product of two is the score of that stance (biaffine attention: Dozat and Manning, arXiv:1611.01734). Every word of a
+holder is paired with every word of its target. Labels are those of the news corpus and our own. A tenth of the articles
+is held out; on those of it that follow the news guide's habit, scale and offset of the scores are fitted, so that their
+sigmoid is the share that is right.
 """
 
 from __future__ import annotations
@@ -338,7 +339,7 @@ def finish(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("tagger", type=Path, help="directory written by training.finetune_ner")
+    parser.add_argument("tagger", type=Path, help="directory written by training.finetune_ner, or by this program")
     parser.add_argument("data", type=Path, help="folder of the corpora")
     parser.add_argument("out", type=Path, help="directory to write: the tagger and what it has learnt")
     parser.add_argument(
@@ -362,12 +363,13 @@ def main() -> None:
     freely = labelled_articles(CLAIMS, data / "raw")
     articles = [each for each in (*guided, *freely) if "stances" in each.get("labelled", ("stances",))]
 
-    order = random.Random(arguments.seed).sample(range(len(articles)), len(articles))
+    # The same tenth whatever the seed, so that runs can go on from one another and be averaged.
+    order = random.Random(0).sample(range(len(articles)), len(articles))
     held_out = set(order[: len(articles) // HELD_OUT])
     ids_of_guided = {each["id"] for each in guided}
     asked = [index for index in sorted(held_out) if articles[index]["id"] in ids_of_guided]
+    given = load_relations(tagger, arguments.tagger)
     if not arguments.rounds:
-        given = load_relations(tagger, arguments.tagger)
         if given is None:
             parser.error(f"{arguments.tagger} has no relations to calibrate; give --rounds")
         chosen = [articles[index] for index in asked]
@@ -382,7 +384,8 @@ def main() -> None:
     chosen_ids = {id(part) for part in bearing}
     empty = [part for part in train if id(part) not in chosen_ids]
 
-    model = Relations(tagger.encoder, rank=arguments.rank, sides=len(SIDES)).to(device()).train()
+    model = given or Relations(tagger.encoder, rank=arguments.rank, sides=len(SIDES))
+    model = model.to(device()).train()
     average = copy.deepcopy(model)
     optimisation = Optimisation(model, average, lr=arguments.lr, head_lr=arguments.head_lr)
     context = autocast()

@@ -16,6 +16,12 @@ RAW = ("ant_multisource", "ant_jawhara", "egypt_news2013")
 FIRST = "news=7,labels=5,anercorp=5,aqmar=4,panx=0.3,wojood=0.8"
 """Passes of the first tagger, which reads the labels of our own that were made from scratch alone."""
 
+FURTHER = (
+    "news=2.8,labels=1,corrected=0.4,anercorp=2.4,aqmar=1.6,panx=0.12,wojood=0.32",
+    "news=2.4,labels=1,corrected=0.4,anercorp=3.6,aqmar=2.2,panx=0.12,wojood=0.32",
+)
+"""Passes of the two taggers that go on from the mean of the first two."""
+
 LONGER = 2.09
 """Minutes of the second encoder's pre-training, the first one's among them, as a multiple of those."""
 
@@ -42,11 +48,16 @@ def steps(data: Path, work: Path, minutes: float) -> Iterator[Step]:
     longer = work / "encoder-longer"
     more = (str(pruned), str(longer), *raw, "--minutes", str(minutes * LONGER), "--after", str(encoder))
     yield Step("pretrain", more, longer / "tokenizer.json")
-    one, other, tagger = work / "ner-first", work / "ner-second", work / "ner"
+    one, other, mean, tagger = (work / f"ner{part}" for part in ("-first", "-second", "-mean", ""))
     related, small = work / "relations", work / "ner-small"
     yield Step("finetune_ner", (str(encoder), str(data), str(one), "--passes", FIRST), one / "tokenizer.json")
     yield Step("finetune_ner", (str(longer), str(data), str(other)), other / "tokenizer.json")
-    yield Step("average", (str(one), str(other), str(tagger)), tagger / "tokenizer.json")
+    yield Step("average", (str(one), str(other), str(mean)), mean / "tokenizer.json")
+    further = [work / "ner-third", work / "ner-fourth"]
+    for seed, (folder, passes) in enumerate(zip(further, FURTHER, strict=True), start=1):
+        options = ("--passes", passes, "--rounds", "4", "--lr", "2e-4", "--head-lr", "1e-3", "--seed", str(seed))
+        yield Step("finetune_ner", (str(mean), str(data), str(folder), *options), folder / "tokenizer.json")
+    yield Step("average", (str(one), str(other), *map(str, further), str(tagger)), tagger / "tokenizer.json")
     yield Step("relations", (str(tagger), str(data), str(related)), related / "relations.json")
     yield Step("distil", (str(tagger), str(data), str(small)), small / "tokenizer.json")
     stance = work / "stance"
