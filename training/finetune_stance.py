@@ -36,7 +36,7 @@ from training.labels import CLAIMS, LABELS, labelled_articles
 from training.machine import autocast, device
 from training.optimisation import Optimisation, batches, corrupt
 from training.rounds import train_in_rounds
-from training.tagger import load_encoder
+from training.tagger import load_encoder, saved_layers
 
 HEADS: dict[str, tuple[str, ...]] = {
     "news": ("agree", "disagree", "discuss", "unrelated"),
@@ -263,8 +263,7 @@ def load_model(folder: Path) -> StanceModel:
     written = folder / "heads.safetensors"
     if not written.exists():
         return StanceModel(load_encoder(folder), HEADS)
-    heads = {name: tuple(labels) for name, labels in json.loads((folder / "heads.json").read_text()).items()}
-    model = StanceModel(load_encoder(folder), heads)
+    model = StanceModel(load_encoder(folder), saved_layers(folder))
     model.load_state_dict(load_file(written), strict=False)
     return model
 

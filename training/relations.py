@@ -367,12 +367,12 @@ def main() -> None:
     order = random.Random(0).sample(range(len(articles)), len(articles))
     held_out = set(order[: len(articles) // HELD_OUT])
     ids_of_guided = {each["id"] for each in guided}
-    asked = [index for index in sorted(held_out) if articles[index]["id"] in ids_of_guided]
+    asked = {index for index in held_out if articles[index]["id"] in ids_of_guided}
     given = load_relations(tagger, arguments.tagger)
     if not arguments.rounds:
         if given is None:
             parser.error(f"{arguments.tagger} has no relations to calibrate; give --rounds")
-        chosen = [articles[index] for index in asked]
+        chosen = [articles[index] for index in sorted(asked)]
         finish(given.to(device()), parts(tagger, tokenizer, chosen), chosen, arguments)
         return
     dev = list(read_jsonl(data / "news/dev.jsonl"))

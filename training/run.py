@@ -48,7 +48,7 @@ def steps(data: Path, work: Path, minutes: float) -> Iterator[Step]:
     longer = work / "encoder-longer"
     more = (str(pruned), str(longer), *raw, "--minutes", str(minutes * LONGER), "--after", str(encoder))
     yield Step("pretrain", more, longer / "tokenizer.json")
-    one, other, mean, tagger = (work / f"ner{part}" for part in ("-first", "-second", "-mean", ""))
+    one, other, mean, tagger = work / "ner-first", work / "ner-second", work / "ner-mean", work / "ner"
     related, small = work / "relations", work / "ner-small"
     yield Step("finetune_ner", (str(encoder), str(data), str(one), "--passes", FIRST), one / "tokenizer.json")
     yield Step("finetune_ner", (str(longer), str(data), str(other)), other / "tokenizer.json")
@@ -61,13 +61,12 @@ def steps(data: Path, work: Path, minutes: float) -> Iterator[Step]:
     yield Step("relations", (str(tagger), str(data), str(related)), related / "relations.json")
     yield Step("distil", (str(tagger), str(data), str(small)), small / "tokenizer.json")
     stance = work / "stance"
-    runs = [work / "stance-first", work / "stance-second"]
-    for source, begun in zip((encoder, longer), runs, strict=True):
-        yield Step("finetune_stance", (str(source), str(data), str(begun)), begun / "tokenizer.json")
-        again = begun.with_name(f"{begun.name}-again")
-        more = (str(begun), str(data), str(again), "--passes", AGAIN, "--lr", "6e-5", "--head-lr", "6e-4")
+    ended = [work / "stance-first-again", work / "stance-second-again"]
+    for source, begun, again in zip((encoder, longer), ("stance-first", "stance-second"), ended, strict=True):
+        yield Step("finetune_stance", (str(source), str(data), str(work / begun)), work / begun / "tokenizer.json")
+        more = (str(work / begun), str(data), str(again), "--passes", AGAIN, "--lr", "6e-5", "--head-lr", "6e-4")
         yield Step("finetune_stance", more, again / "tokenizer.json")
-    yield Step("average", (*(f"{begun}-again" for begun in runs), str(stance)), stance / "tokenizer.json")
+    yield Step("average", (*map(str, ended), str(stance)), stance / "tokenizer.json")
     for name, tuned in (("ner", related), ("ner-fast", small), ("stance", stance)):
         yield from bundled(name, tuned, data, work)
 

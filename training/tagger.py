@@ -194,9 +194,13 @@ def load_heads(model: nn.ModuleDict, folder: Path) -> None:
     model.load_state_dict(load_file(folder / "heads.safetensors"))
 
 
+def saved_layers(folder: Path) -> dict[str, tuple[str, ...]]:
+    """The labels of each output layer in a tuned model's `heads.json`."""
+    return {name: tuple(labels) for name, labels in json.loads((folder / "heads.json").read_text()).items()}
+
+
 def load_tagger(folder: Path) -> Tagger:
     """The tagger that `training.finetune_ner` or `training.average` wrote."""
-    layers = {name: tuple(labels) for name, labels in json.loads((folder / "heads.json").read_text()).items()}
-    model = Tagger(load_encoder(folder), layers)
+    model = Tagger(load_encoder(folder), saved_layers(folder))
     load_heads(model.heads, folder)
     return model.eval()
