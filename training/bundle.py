@@ -60,6 +60,7 @@ def manifest(
     *,
     max_tokens: int,
     temperatures: dict[str, float],
+    outside: dict[str, float],
     thresholds: dict[str, float],
     headline_weights: dict[str, float],
     claim_weights: dict[str, float],
@@ -78,6 +79,7 @@ def manifest(
         "max_tokens": max_tokens,
         "heads": {
             name: {"kind": kind, "labels": labels, "temperature": temperatures.get(name, 1.0)}
+            | ({"outside": outside[name]} if name in outside else {})
             for name, labels in heads.items()
         }
         | {name: {"kind": "relation", "labels": labels} for name, labels in relations.items()},
@@ -139,6 +141,7 @@ def main() -> None:
         out,
         max_tokens=arguments.max_tokens,
         temperatures=calibration.get("temperatures", {}),
+        outside=calibration.get("outside", {}),
         thresholds=calibration.get("thresholds", {}),
         headline_weights=calibration.get("headline_weights", {}),
         claim_weights=calibration.get("claim_weights", {}),

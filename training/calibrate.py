@@ -2,6 +2,7 @@
 
 A head's temperature minimises the negative log-likelihood of its dev labels (Guo et al., "On Calibration of Modern
 Neural Networks", 2017). Entity stances are stated from the least probability at which PRECISION in a hundred are right.
+What is added to `O` in the heads of ANERcorp and AQMAR is the least with which they score about best.
 `unrelated` has the least weight with which watched claims behind the gate score about best, `agree` the least one with
 which at most BLAMED in a hundred raw headlines do not agree with their own articles.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,9 @@ from rasad.enrich.reading import documents, score_words
 from rasad.enrich.stance import UNRELATED, Pair, StanceModel
 from rasad.evaluation.attribution import stance_result
 from rasad.evaluation.claims import gated_claims
-from rasad.evaluation.corpora import read_jsonl
+from rasad.evaluation.corpora import TaggedSentence, contiguous_blocks, read_conll, read_jsonl
+from rasad.evaluation.ner import find_in_sentences, ner_result
+from rasad.evaluation.report import ANERCORP_DEV, TOGETHER
 from rasad.evaluation.stance import news_claims, stance_records
 from rasad.evaluation.stance import stance_result as stance_scores
 from rasad.inference.bundle import load_bundle
@@ -44,6 +47,7 @@ HEADLINES_OF = Path("raw/ant_multisource.jsonl.zst")
 """Raw headlines that are held against their own articles."""
 WEIGHTS = np.round(np.arange(1.0, 10.01, 0.25), 2)
 GRID = np.round(np.arange(0.5, 4.01, 0.05), 2)
+OUTSIDE = np.round(np.arange(0.0, 2.01, 0.25), 2)
 
 
 def best_temperature(logits: Logits, labels: npt.NDArray[np.int64]) -> float:
@@ -81,6 +85,48 @@ def ner_temperatures(engine: Engine, articles: Sequence[dict[str, Any]]) -> dict
     return found
 
 
+def anercorp_dev(data: Path) -> list[TaggedSentence]:
+    """The blocks of ANERcorp's train set that are its dev set; none where it is not there."""
+    path = data / "ner/anercorp_camel/train.conll"
+    return contiguous_blocks(read_conll(path), **ANERCORP_DEV)[1] if path.exists() else []
+
+
+def aqmar_dev(data: Path) -> list[TaggedSentence]:
+    """AQMAR's dev set; none where it is not there."""
+    path = data / "ner/aqmar/dev.conll"
+    return read_conll(path) if path.exists() else []
+
+
+SENTENCES: Mapping[str, tuple[Callable[[Path], list[TaggedSentence]], tuple[str, ...]]] = {
+    "anercorp": (anercorp_dev, ()),
+    "aqmar": (aqmar_dev, ("PER", "LOC", "ORG")),
+}
+"""Dev sets by head, and the types that count; all where none is named."""
+
+
+def outside_biases(engine: Engine, data: Path) -> dict[str, float]:
+    """What is added to `O` in each head with a dev set of sentences: the least of OUTSIDE that is about as good as any.
+
+    Sentences are read as many together as `rasad models eval` reads, and scored over the types that it names.
+    """
+    found = {}
+    for head, (read, types) in SENTENCES.items():
+        if head not in engine.bundle.manifest.heads or not (sentences := read(data)):
+            continue
+        scores = []
+        for bias in OUTSIDE:
+            shifted = with_head(engine, head, outside=float(bias))
+            texts = find_in_sentences(shifted, sentences, head=head, together=TOGETHER)
+            scores.append(ner_result(texts, frozenset()).score(*types).f1)
+        found[head] = least_about_best(OUTSIDE, scores)
+    return {head: bias for head, bias in found.items() if bias}
+
+
+def least_about_best(values: Sequence[float] | npt.NDArray[np.float64], scores: Sequence[float]) -> float:
+    """The first of `values` whose score is within ALIKE points of the highest."""
+    return next(float(value) for value, score in zip(values, scores, strict=True) if score >= max(scores) - ALIKE)
+
+
 def stance_temperatures(engine: Engine, articles: Sequence[Mapping[str, Any]], data: Path) -> dict[str, float]:
     """A temperature for each head that has a dev set; `articles` are that of the news."""
     sets = {"news": list(news_claims(articles, random.Random(0), 1))}
@@ -98,11 +144,18 @@ def stance_temperatures(engine: Engine, articles: Sequence[Mapping[str, Any]], d
     return found
 
 
+def with_head(engine: Engine, name: str, **changes: float) -> Engine:
+    """The same engine with one head changed."""
+    manifest = engine.bundle.manifest
+    heads = {**manifest.heads, name: replace(manifest.heads[name], **changes)}
+    return Engine(replace(engine.bundle, manifest=replace(manifest, heads=heads)), engine.backend)
+
+
 def calibrated(engine: Engine, temperatures: Mapping[str, float]) -> Engine:
     """The same engine with other temperatures."""
-    manifest = engine.bundle.manifest
-    heads = {n: replace(head, temperature=temperatures.get(n, head.temperature)) for n, head in manifest.heads.items()}
-    return Engine(replace(engine.bundle, manifest=replace(manifest, heads=heads)), engine.backend)
+    for name, temperature in temperatures.items():
+        engine = with_head(engine, name, temperature=temperature)
+    return engine
 
 
 def agreement_weight(engine: Engine, raw: Iterable[Mapping[str, Any]]) -> float:
@@ -136,8 +189,7 @@ def unrelated_weight(engine: Engine, articles: Sequence[Mapping[str, Any]]) -> f
         found = [max(probs, key=lambda label: probs[label]) for probs in weighted]
         return stance_scores(gold, found, resamples=1).macro_f1
 
-    scores = [macro_f1(float(weight)) for weight in WEIGHTS]
-    return next(float(weight) for weight, score in zip(WEIGHTS, scores, strict=True) if score >= max(scores) - ALIKE)
+    return least_about_best(WEIGHTS, [macro_f1(float(weight)) for weight in WEIGHTS])
 
 
 def stance_threshold(engine: Engine, articles: Sequence[dict[str, Any]]) -> float | None:
@@ -171,6 +223,7 @@ def main() -> None:
     found: dict[str, Any] = {}
     if arguments.task == "ner":
         found["temperatures"] = ner_temperatures(engine, articles)
+        found["outside"] = outside_biases(engine, arguments.data)
         least = stance_threshold(engine, articles)
         found["thresholds"] = {} if least is None else {"stance": least}
     else:

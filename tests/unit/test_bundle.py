@@ -95,6 +95,11 @@ def test_a_whole_bundle_loads(directory: Path) -> None:
         ({"heads": head(labels=["B-PER", "I-PER"])}, "need an 'O'"),
         ({"heads": head(labels=["O", "O"])}, "all different"),
         ({"heads": head(temperature=0)}, "not positive"),
+        ({"heads": head(outside="much")}, "heads.news.outside: Input should be a valid number"),
+        (
+            {"heads": head() | {"stances": {"kind": "relation", "labels": ["support", "oppose"], "outside": 1}}},
+            "outside is for heads of kind 'token', and this is of kind 'relation'",
+        ),
         ({"thresholds": {"mention": 0.4, "mentions": 0.5}}, "thresholds.mentions: a ner bundle has no such threshold"),
         ({"heads": {"news": {"kind": "token"}}}, "heads.news.labels: Field required"),
     ],

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from rasad.enrich.ner import Name, entity_type, name_spans, named, trim
-from rasad.enrich.reading import Document
+from rasad.enrich.ner import Name, entity_type, name_spans, named, names, trim
+from rasad.enrich.reading import Document, documents, score_words
 from rasad.inference.bundle import Head
 from rasad.inference.decoding import LabelledSpan, Scores
+from rasad.inference.engine import Engine
 
 Read = Callable[[str, str], Document]
 
@@ -113,6 +115,23 @@ def spans_in(read: Read, *fields: str, sure: float = 5.0) -> list[str]:
         for text, found in name_spans(head, read_fields)
         for span in found
     ]
+
+
+def test_what_a_head_adds_to_outside_leaves_doubtful_names_out(ner_engine: Engine) -> None:
+    text = "قال محمد بن سلمان في الرياض إن الأمم المتحدة ترحب بالاتفاق مع شركة نور"
+    name, head = ner_engine.bundle.head()
+    manifest = ner_engine.bundle.manifest
+
+    def found(outside: float) -> dict[int, float]:
+        heads = {**manifest.heads, name: replace(head, outside=outside)}
+        engine = Engine(replace(ner_engine.bundle, manifest=replace(manifest, heads=heads)), ner_engine.backend)
+        (scored,) = score_words(engine, documents(engine, [("", text)]), [name])
+        return {each.start: each.prob for each in names(engine, scored, name)}
+
+    as_it_is, fewer = found(0.0), found(2.0)
+    assert found(100.0) == {}
+    assert fewer.keys() <= as_it_is.keys()
+    assert all(prob < as_it_is[start] for start, prob in fewer.items())
 
 
 @pytest.mark.parametrize(

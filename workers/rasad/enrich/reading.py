@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rasad.enrich.evidence import stem_counts
+from rasad.inference.bundle import Head
 from rasad.inference.decoding import LabelledSpan, labelled_spans
 from rasad.inference.engine import Engine
 from rasad.inference.tokenization import TokenizedText, pool_words, windows
@@ -161,15 +162,27 @@ def score_words(
         cut = len(document.title.tokenized.ids)
         scored.append(
             (
-                FieldScores(document.title, _pooled(pieces, slice(0, cut), document.title)),
-                FieldScores(document.body, _pooled(pieces, slice(cut, None), document.body)),
+                FieldScores(document.title, _pooled(engine, pieces, slice(0, cut), document.title)),
+                FieldScores(document.body, _pooled(engine, pieces, slice(cut, None), document.body)),
             )
         )
     return scored
 
 
-def _pooled(pieces: Mapping[str, Scores], part: slice, text: FieldText) -> dict[str, Scores]:
-    return {head: pool_words(values[part], text.tokenized) for head, values in pieces.items()}
+def _pooled(engine: Engine, pieces: Mapping[str, Scores], part: slice, text: FieldText) -> dict[str, Scores]:
+    return {
+        head: shifted(pool_words(values[part], text.tokenized), engine.bundle.head(head)[1])
+        for head, values in pieces.items()
+    }
+
+
+def shifted(scores: Scores, head: Head) -> Scores:
+    """`scores`, `[words, labels]`, with what the head adds to `O`."""
+    if not head.outside:
+        return scores
+    added = np.zeros(scores.shape[1], scores.dtype)
+    added[head.labels.index("O")] = head.outside
+    return scores + added
 
 
 def spans_of(engine: Engine, scored: FieldScores, head: str, *, within: Unit = "sentence") -> list[LabelledSpan]:

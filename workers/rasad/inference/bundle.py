@@ -53,6 +53,7 @@ class BundleError(Exception):
 class Head:
     """An output layer: graph output `logits_NAME`, its labels in order, the temperature that calibrates its softmax.
 
+    `outside` is added to the score of `O` in a layer of kind "token": above 0, fewer words are in spans.
     A layer of kind "relation" gives each piece vectors instead, from which pairs of words get a score for each label
     (rasad.enrich.relations).
     """
@@ -60,6 +61,7 @@ class Head:
     kind: HeadKind
     labels: tuple[str, ...]
     temperature: float = 1.0
+    outside: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,6 +251,10 @@ def _label_problems(head: Head) -> Iterator[str]:
         yield "labels must be two or more, all different"
     if head.temperature <= 0:
         yield f"temperature {head.temperature} is not positive"
+    if not math.isfinite(head.outside):
+        yield f"outside {head.outside} is not a finite number"
+    if head.outside and head.kind != "token":
+        yield f"outside is for heads of kind 'token', and this is of kind {head.kind!r}"
     if head.kind == "token":
         if "O" not in labels:
             yield "token labels need an 'O'"
