@@ -4,33 +4,24 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import numpy as np
-import onnx
 import torch
 import transformers
-from onnx import numpy_helper
 from safetensors.torch import load_file
 
 from rasad.inference.bundle import HEAD_WEIGHTS, WEIGHTS, Bundle, Task, load_bundle
 from rasad.inference.conversion import CLAIM_LABELS, FOUR_TYPES, convert
 from rasad.inference.verification import verify
+from training.restore import HEADS, RELATIONS, dequantised
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-Arrays = dict[str, np.ndarray[Any, Any]]
-
-_BESIDE: Final = re.compile(r"\.beside\.|\.apart$|^(?:inner|outer)\.")
-"""What is not of the encoder itself (training.export)."""
-_OF_TWO: Final = re.compile(r"(layer\.\d+)\.layer(?=\.)")
 
 POSITIONS: Final = 512
 """Of every model here, as of nearly every encoder: what a pipeline cuts articles at."""
@@ -182,43 +173,7 @@ def bundled_ner(folder: Path, *, weights: Path | None = None) -> Weights:
     directory = folder / "bundled-ner"
     with quiet():
         model = transformers.BertForTokenClassification(config)
-        model.bert.load_state_dict({name: each for name, each in tensors.items() if not name.startswith("heads.")})
+        model.bert.load_state_dict({n: each for n, each in tensors.items() if not n.startswith((HEADS, RELATIONS))})
         model.classifier.load_state_dict({each: tensors[f"heads.{head}.{each}"] for each in ("weight", "bias")})
         _save(model, directory, bundle)
     return Weights(name=f"bundled NER, {bundled_shape(bundle).name}", bundle=bundle, model=directory, origin=origin)
-
-
-def dequantised(graph: Path) -> Arrays:
-    """The parameters of an int8 graph of training.export, in fp32, under the names of transformers' BertModel.
-
-    Output layers are `heads.NAME.weight` and `heads.NAME.bias`. Exported products have lost their names, so each is
-    known by the module that its result is named after; attention keeps its three biases in one row. The layer beside
-    the last one, which reads relations, is left out.
-    """
-    model = onnx.load(graph)
-    arrays = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
-    for name in [each for each in arrays if each.endswith("_int8")]:
-        table = name.removesuffix("_int8")
-        arrays[table] = arrays.pop(name) * arrays.pop(f"{table}_scale")
-    found = {
-        name.removeprefix("model.").removeprefix("encoder."): value
-        for name, value in arrays.items()
-        if name.startswith("model.") and value.dtype == np.float32
-    }
-    for node in model.graph.node:
-        inputs = list(node.input)
-        if node.op_type in ("MatMulInteger", "MatMulIntegerToFloat"):
-            scale = arrays[inputs[1].replace("/int8", "/scale")]
-            found[f"{_module(node.output[0])}.weight"] = (arrays[inputs[1]] * scale).T.copy()
-        elif node.op_type == "MatMul" and inputs[1] in arrays:
-            found[f"heads.{_module(node.output[0])}.weight"] = arrays[inputs[1]].T.copy()
-        elif node.op_type == "MultiHeadAttention":
-            for projection, bias in zip(inputs[:3], np.split(arrays[inputs[3]], 3), strict=True):
-                found[f"{_module(projection)}.bias"] = bias
-    named = {_OF_TWO.sub(r"\1", name): value for name, value in found.items() if not _BESIDE.search(name)}
-    return {name: np.array(value, np.float32) for name, value in named.items()}
-
-
-def _module(result: str) -> str:
-    """`/encoder/encoder/layer.0/output/dense/MatMul_output_0` is of the module `encoder.layer.0.output.dense`."""
-    return result.partition("/MatMul")[0].removeprefix("/").removeprefix("encoder/").replace("/", ".")

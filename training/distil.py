@@ -227,7 +227,6 @@ def main() -> None:
     found = [w for each in documents for w in windows(tokenizer, each, max_tokens=256)]
     train = read_by(teacher, found, arguments.layers, padding)
     dev = dev_windows(data, teacher.layers, tokenizer)
-    dev = {layer: found for layer, found in dev.items() if layer in teacher.layers}
 
     shape = {"layers": arguments.layers, "inner": arguments.inner, "rank": arguments.rank}
     student = Tagger(student_of(teacher.encoder, **shape), teacher.layers).to(device()).train()

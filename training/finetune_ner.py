@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import copy
 import random
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,11 +47,17 @@ from training.tagging import (
 WEIGHTS = {"quotes": 0.6, "stance_evidence": 0.3, "stance_roles": 0.5, "panx": 0.5}
 """Share of a layer's loss in the total; 1 where not named."""
 
+CORPORA = ("news", "labels", "corrected", "anercorp", "aqmar", "panx", "wojood")
+"""Labelled corpora, by the names that `--passes` has for them; `silver` is one more."""
+
 NEWS_LIKE = ("news", "labels", "corrected", "silver")
 """Corpora of whole news articles that share the layer `news`."""
 
 AUXILIARY = ("stance_evidence", "stance_roles")
 """Layers that are trained along and not worth shipping: 1,900 examples bring them to a strict F1 of 14."""
+
+ANERCORP = Path("ner/anercorp_camel/train.conll")
+"""In the folder of the corpora."""
 
 Passes = dict[str, float]
 Layers = dict[str, tuple[str, ...]]
@@ -148,19 +154,31 @@ def swap_pool(corpora: dict[str, list[Document]], gazetteer: Path) -> dict[str, 
     return names
 
 
-def training_corpora(data: Path, layers: Layers, held_out: Collection[str] = ()) -> dict[str, list[Document]]:
-    """The labelled corpora in `data`, by name; news of the sources in `held_out` are left out."""
-    anercorp, _ = anercorp_blocks(data)
-    news = [article for article in read_jsonl(data / "news/train.jsonl") if article["source"] not in held_out]
-    return {
-        "news": [news_document(article) for article in news],
-        "labels": own_labels([LABELS], data / "raw", held_out),
-        "corrected": own_labels(CORRECTED, data / "raw", held_out),
-        "anercorp": conll_documents(anercorp, "anercorp", layers["anercorp"], 4),
-        "aqmar": conll_documents(read_conll(data / "ner/aqmar/train.conll"), "aqmar", layers["aqmar"], 3),
-        "panx": conll_documents(read_conll(data / "ner/panx_ar/train.conll"), "panx", layers["panx"], 1),
-        "wojood": conll_documents(read_conll(data / "ner/wojood_sample/train.conll"), "wojood", layers["wojood"], 2),
+def training_corpora(
+    data: Path, layers: Layers, wanted: Collection[str] = CORPORA, held_out: Collection[str] = ()
+) -> dict[str, list[Document]]:
+    """Those of CORPORA in `data` that are `wanted`, by name; news of the sources in `held_out` are left out.
+
+    Raises FileNotFoundError where one of them is not there.
+    """
+
+    def news() -> list[Document]:
+        articles = read_jsonl(data / "news/train.jsonl")
+        return [news_document(article) for article in articles if article["source"] not in held_out]
+
+    def sentences(name: str, folder: str, each: int) -> list[Document]:
+        return conll_documents(read_conll(data / "ner" / folder / "train.conll"), name, layers[name], each)
+
+    readers: dict[str, Callable[[], list[Document]]] = {
+        "news": news,
+        "labels": lambda: own_labels([LABELS], data / "raw", held_out),
+        "corrected": lambda: own_labels(CORRECTED, data / "raw", held_out),
+        "anercorp": lambda: conll_documents(anercorp_blocks(data)[0], "anercorp", layers["anercorp"], 4),
+        "aqmar": lambda: sentences("aqmar", "aqmar", 3),
+        "panx": lambda: sentences("panx", "panx_ar", 1),
+        "wojood": lambda: sentences("wojood", "wojood_sample", 2),
     }
+    return {name: readers[name]() for name in CORPORA if name in wanted}
 
 
 def own_labels(files: Iterable[Path], raw: Path, held_out: Collection[str]) -> list[Document]:
@@ -170,23 +188,25 @@ def own_labels(files: Iterable[Path], raw: Path, held_out: Collection[str]) -> l
 
 
 def dev_windows(data: Path, layers: Layers, tokenizer: Tokenizer) -> dict[str, list[Window]]:
-    """Windows of the dev sets by the layer that they are scored on."""
-    _, anercorp = anercorp_blocks(data)
-    documents = {
-        "news": read_news(data / "news/dev.jsonl"),
-        "anercorp": conll_documents(anercorp, "anercorp", layers["anercorp"], 1),
-        "aqmar": conll_documents(read_conll(data / "ner/aqmar/dev.conll"), "aqmar", layers["aqmar"], 1),
-    }
+    """Windows of the dev sets that `data` has, by those of `layers` that they are scored on."""
+    documents: dict[str, list[Document]] = {}
+    if (data / "news/dev.jsonl").exists():
+        documents["news"] = read_news(data / "news/dev.jsonl")
+    if (data / ANERCORP).exists():
+        documents["anercorp"] = conll_documents(anercorp_blocks(data)[1], "anercorp", layers["anercorp"], 1)
+    if (aqmar := data / "ner/aqmar/dev.conll").exists():
+        documents["aqmar"] = conll_documents(read_conll(aqmar), "aqmar", layers["aqmar"], 1)
     made = {
         name: [window for each in found for window in windows(tokenizer, each, max_tokens=256)]
         for name, found in documents.items()
     }
-    return made | dict.fromkeys(("quotes", *AUXILIARY), made["news"])
+    beside = dict.fromkeys(("quotes", *AUXILIARY), made["news"]) if "news" in made else {}
+    return {name: found for name, found in (made | beside).items() if name in layers}
 
 
 def anercorp_blocks(data: Path) -> tuple[list[TaggedSentence], list[TaggedSentence]]:
     """ANERcorp's train split in two: training, and ten blocks of 40 sentences as its dev set."""
-    return contiguous_blocks(read_conll(data / "ner/anercorp_camel/train.conll"), blocks=10, size=40)
+    return contiguous_blocks(read_conll(data / ANERCORP), blocks=10, size=40)
 
 
 def main() -> None:
@@ -213,6 +233,9 @@ def main() -> None:
     data: Path = arguments.data
     arguments.out.mkdir(parents=True, exist_ok=True)
     passes: Passes = {k: float(v) for k, v in (pair.split("=") for pair in arguments.passes.split(","))}
+    wanted = {name for name, count in passes.items() if count > 0}
+    if unknown := wanted - {*CORPORA, "silver"}:
+        parser.error(f"--passes names no such corpus: {', '.join(sorted(unknown))}; there are {', '.join(CORPORA)}")
 
     tokenizer = Tokenizer.from_file(str(arguments.encoder / "tokenizer.json"))
     padding, mask_id = tokenizer.token_to_id("<pad>"), tokenizer.token_to_id("<mask>")
@@ -223,11 +246,13 @@ def main() -> None:
     model = model.to(device()).train()
     layers = model.layers
     held_out = {source for source in arguments.hold_out.split(",") if source}
-    corpora = training_corpora(data, layers, held_out)
-    if arguments.silver:
+    try:
+        corpora = training_corpora(data, layers, wanted, held_out)
+    except FileNotFoundError as error:
+        parser.error(f"{error.filename}: no such file; --passes asks for it")
+    if arguments.silver and "silver" in wanted:
         corpora["silver"] = [labelled_only(document, ["mentions"]) for document in read_news(arguments.silver)]
-    corpora = {name: documents for name, documents in corpora.items() if passes.get(name, 0) > 0}
-    dev = {name: made for name, made in dev_windows(data, layers, tokenizer).items() if name in layers}
+    dev = dev_windows(data, layers, tokenizer)
     names = swap_pool(corpora, data / "gazetteer/names.tsv")
 
     average = copy.deepcopy(model)
