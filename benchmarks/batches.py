@@ -83,7 +83,7 @@ def main(data: DataOption = None, quick: QuickOption = False) -> None:
 
     Example: `python -m benchmarks.batches --data DIR`
     """
-    count, rounds, sizes, budgets = (8, 1, (1, 8), ()) if quick else (32, 3, SIZES, BUDGETS)
+    count, rounds, sizes, budgets = (8, 1, (1, 8), ()) if quick else (32, 5, SIZES, BUDGETS)
     report = Report(
         f"Batches: {count} articles of {articles.origin(data)} on {available_cores()} cores, medians over {rounds} "
         "rounds",

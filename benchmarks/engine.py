@@ -159,7 +159,7 @@ def main(
     """
     torch.set_num_threads(available_cores())
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    count, rounds = (8, 1) if quick else (12, 3)
+    count, rounds = (8, 1) if quick else (12, 7)
     texts = [(each.title, each.body) for each in articles.load(data, count)]
     report = Report(
         f"Engine: {count} articles of {articles.origin(data)}, medians over {rounds} rounds",
