@@ -184,7 +184,7 @@ def training_corpora(
 def own_labels(files: Iterable[Path], raw: Path, held_out: Collection[str]) -> list[Document]:
     """The articles of some files of `training/labels/`, each with the layers that were labelled."""
     found = [article for path in files for article in labelled_articles(path, raw)]
-    return [labelled_only(news_document(each), each["labelled"]) for each in found if each["source"] not in held_out]
+    return [news_document(each) for each in found if each["source"] not in held_out]
 
 
 def dev_windows(data: Path, layers: Layers, tokenizer: Tokenizer) -> dict[str, list[Window]]:

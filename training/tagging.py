@@ -126,7 +126,13 @@ def _near(text: str, phrase: str, anchor: tuple[int, int], reach: int) -> tuple[
 
 
 def news_document(article: dict[str, Any]) -> Document:
-    """An article of `news/` with all its layers: mentions, quotes with cue and speaker, entity stances."""
+    """An article of `news/` with all its layers: mentions, quotes with cue and speaker, entity stances.
+
+    Where the article has `labelled`, it names what was: the others have no layers.
+    """
+    if "labelled" in article:
+        whole = {"mentions": [], "quotes": [], "stances": [], **article}
+        return labelled_only(news_document({k: v for k, v in whole.items() if k != "labelled"}), article["labelled"])
     units: list[Unit] = []
     for field_name in ("title", "body"):
         text = article[field_name]
@@ -229,7 +235,12 @@ def as_scraped(document: Document, rng: random.Random) -> Document:
 
 
 def swap_names(unit: Unit, layer: str, names: dict[str, list[tuple[str, ...]]], rng: random.Random, p: float) -> Unit:
-    """Replace mentions by other names of their type with probability `p`; the label layers stay aligned."""
+    """Replace mentions by other names of their type with probability `p`; the label layers stay aligned.
+
+    A unit without that layer stays as it is.
+    """
+    if layer not in unit.labels:
+        return unit
     labels = unit.labels[layer]
     vocabulary = LAYERS[layer]
     words: list[str] = []
@@ -273,7 +284,7 @@ def names_of(documents: Iterable[Document], layer: str) -> dict[str, list[tuple[
     found: dict[str, set[tuple[str, ...]]] = {}
     for document in documents:
         for unit in document.units:
-            labels = unit.labels[layer]
+            labels = unit.labels.get(layer, ())
             index = 0
             while index < len(labels):
                 name = vocabulary[labels[index]] if labels[index] > 0 else "O"

@@ -55,10 +55,10 @@ def test_another_text_is_refused() -> None:
 
 def test_a_layer_that_was_not_labelled_teaches_nothing() -> None:
     from training.labels import joined
-    from training.tagging import LAYERS, labelled_only, news_document
+    from training.tagging import LAYERS, news_document
 
     article = joined(ARTICLE, {key: value for key, value in label().items() if key != "quotes"})
-    document = labelled_only(news_document(article), article["labelled"])
+    document = news_document(article)
     assert {layer for unit in document.units for layer in unit.labels} == {"news", "stance_evidence", "stance_roles"}
     roles = [LAYERS["stance_roles"][number] for number in document.units[2].labels["stance_roles"]]
     assert roles == ["O", "B-HOLDER", "B-OPPOSED", "I-OPPOSED", "O"]

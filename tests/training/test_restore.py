@@ -91,7 +91,7 @@ def test_a_restored_stance_model_judges_as_its_bundle_does(tmp_path: Path) -> No
         assert one.probs == pytest.approx(other.probs, abs=0.1)
 
 
-def test_fine_tuning_goes_on_from_a_bundle_with_a_folder_of_ones_own(
+def test_fine_tuning_goes_on_from_a_bundle_with_partly_labelled_news_of_ones_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     restored("ner-fast", tmp_path / "restored")
@@ -99,6 +99,12 @@ def test_fine_tuning_goes_on_from_a_bundle_with_a_folder_of_ones_own(
     own = tmp_path / "own"
     own.mkdir()
     (tmp_path / "all/news").rename(own / "news")
+    train = own / "news/train.jsonl"
+    articles = [json.loads(line) for line in train.read_text().splitlines()]
+    for number, article in enumerate(articles):
+        del article["stances"], article["quotes" if number % 2 else "mentions"]
+        article["labelled"] = ["mentions" if number % 2 else "quotes"]
+    train.write_text("".join(json.dumps(article, ensure_ascii=False) + "\n" for article in articles))
     out = tmp_path / "tuned"
     command = ["finetune_ner", str(tmp_path / "restored"), str(own), str(out), "--rounds", "1", "--passes", "news=2"]
     monkeypatch.setattr("sys.argv", command)
