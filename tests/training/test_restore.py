@@ -5,21 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
 from rasad.enrich.reading import documents, score_words
 from rasad.enrich.stance import Pair, StanceModel
 from rasad.inference.bundle import Bundle, bundled_directory, load_bundle
 from rasad.inference.engine import Engine
 from tests.training.tiny_corpora import write_corpora
-from training import finetune_ner, restore
-from training.export import StanceGraph, TaggerGraph
-from training.finetune_stance import load_model
-from training.tagger import load_relations, load_tagger
 
 pytestmark = [pytest.mark.training, pytest.mark.timeout(600)]
 
@@ -32,18 +27,22 @@ class TorchGraph:
     name = "torch"
     batch_invariant = True
 
-    def __init__(self, module: nn.Module, names: Sequence[str]) -> None:
+    def __init__(self, module: Any, names: Sequence[str]) -> None:
         self._module = module.eval()
         self._names = names
 
-    @torch.no_grad()
     def run(self, input_ids: np.ndarray, attention_mask: np.ndarray, heads: Sequence[str]) -> Mapping[str, np.ndarray]:
-        outputs = self._module(torch.from_numpy(input_ids), torch.from_numpy(attention_mask))
+        import torch
+
+        with torch.no_grad():
+            outputs = self._module(torch.from_numpy(input_ids), torch.from_numpy(attention_mask))
         found = dict(zip(self._names, outputs, strict=True))
         return {name: found[name].numpy() for name in heads}
 
 
 def restored(name: str, folder: Path) -> Bundle:
+    from training import restore
+
     bundle = load_bundle(bundled_directory(name), task=None)
     restore.restore(bundle, folder)
     return bundle
@@ -55,6 +54,9 @@ def articles() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("name", ["ner", "ner-fast"])
 def test_a_restored_tagger_labels_as_its_bundle_does(name: str, tmp_path: Path) -> None:
+    from training.export import TaggerGraph
+    from training.tagger import load_relations, load_tagger
+
     bundle = restored(name, tmp_path)
     tagger = load_tagger(tmp_path)
     relations = load_relations(tagger, tmp_path)
@@ -79,6 +81,9 @@ def test_a_restored_tagger_labels_as_its_bundle_does(name: str, tmp_path: Path) 
 
 
 def test_a_restored_stance_model_judges_as_its_bundle_does(tmp_path: Path) -> None:
+    from training.export import StanceGraph
+    from training.finetune_stance import load_model
+
     bundle = restored("stance", tmp_path)
     model = load_model(tmp_path)
     assert model.heads.keys() == bundle.manifest.heads.keys()
@@ -94,6 +99,9 @@ def test_a_restored_stance_model_judges_as_its_bundle_does(tmp_path: Path) -> No
 def test_fine_tuning_goes_on_from_a_bundle_with_partly_labelled_news_of_ones_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from training import finetune_ner
+    from training.tagger import load_tagger
+
     restored("ner-fast", tmp_path / "restored")
     write_corpora(tmp_path / "all")
     own = tmp_path / "own"
@@ -118,6 +126,8 @@ def test_fine_tuning_goes_on_from_a_bundle_with_partly_labelled_news_of_ones_own
 def test_a_corpus_that_is_not_there_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from training import finetune_ner
+
     restored("ner-fast", tmp_path / "restored")
     for passes, message in (("news=1", "train.jsonl: no such file; --passes asks for it"), ("radio=1", "radio; there")):
         monkeypatch.setattr(

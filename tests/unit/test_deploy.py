@@ -52,7 +52,7 @@ def test_every_variable_is_a_setting() -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "container"), containers(), ids=lambda value: value if isinstance(value, str) else ""
+    ("place", "container"), list(containers()), ids=lambda value: value if isinstance(value, str) else ""
 )
 def test_every_command_exists(place: str, container: dict[str, Any]) -> None:
     command: Any = typer.main.get_command(app)
