@@ -23,6 +23,7 @@ from rasad.inference.bundle import BUNDLED, Bundle, BundleError, bundled_directo
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
+EMBEDDINGS = "embeddings.word_embeddings.weight"
 HEADS = "heads."
 PROJECTION = "projection."
 RELATIONS = "relations."
@@ -81,8 +82,18 @@ def parted(arrays: Mapping[str, np.ndarray[Any, Any]], prefix: str) -> Arrays:
 
 
 def restore(bundle: Bundle, out: Path) -> None:
-    """Write what fine-tuning wrote before it was exported: encoder, output layers, tokenizer, and relations if any."""
+    """Write what fine-tuning wrote before it was exported: encoder, output layers, tokenizer, and relations if any.
+
+    Raises BundleError where another program wrote the graph.
+    """
     arrays = dequantised(bundle.model)
+    heads = bundle.manifest.heads
+    labels = {name: head.labels for name, head in heads.items() if head.kind != "relation"}
+    if not {EMBEDDINGS, *(f"{HEADS}{name}.weight" for name in labels)} <= arrays.keys():
+        raise BundleError(
+            f"{bundle.directory}: training.export did not write its graph, so its weights cannot be told apart; "
+            "go on from the model that it was converted from"
+        )
     encoder = {n: value for n, value in arrays.items() if not n.startswith((HEADS, PROJECTION, RELATIONS))}
     stance = bundle.manifest.task == "stance"
     layers = {n: value for n, value in arrays.items() if n.startswith((HEADS, PROJECTION))}
@@ -91,8 +102,6 @@ def restore(bundle: Bundle, out: Path) -> None:
         shutil.copyfile(bundle.directory / name, out / name)
     save_file(encoder, out / "model.safetensors", metadata={"format": "pt"})
     save_file(layers if stance else parted(layers, HEADS), out / "heads.safetensors")
-    heads = bundle.manifest.heads
-    labels = {name: head.labels for name, head in heads.items() if head.kind != "relation"}
     (out / "heads.json").write_text(json.dumps(labels, ensure_ascii=False, indent=1))
     if relations := parted(arrays, RELATIONS):
         (sides,) = (list(head.labels) for head in heads.values() if head.kind == "relation")

@@ -12,7 +12,7 @@ import pytest
 
 from rasad.enrich.reading import documents, score_words
 from rasad.enrich.stance import Pair, StanceModel
-from rasad.inference.bundle import Bundle, bundled_directory, load_bundle
+from rasad.inference.bundle import Bundle, BundleError, bundled_directory, load_bundle
 from rasad.inference.engine import Engine
 from tests.training.tiny_corpora import write_corpora
 
@@ -94,6 +94,15 @@ def test_a_restored_stance_model_judges_as_its_bundle_does(tmp_path: Path) -> No
     )
     for one, other in zip(ours, theirs, strict=True):
         assert one.probs == pytest.approx(other.probs, abs=0.1)
+
+
+def test_a_converted_bundle_is_refused(tmp_path: Path) -> None:
+    from benchmarks.weights import TINY, random_ner
+    from training import restore
+
+    with pytest.raises(BundleError, match=r"training\.export did not write its graph"):
+        restore.restore(random_ner(TINY, tmp_path).bundle, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_fine_tuning_goes_on_from_a_bundle_with_partly_labelled_news_of_ones_own(
