@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from rasad.inference.bundle import HEAD_WEIGHTS, WEIGHTS, Bundle, Task, load_bundle
 from rasad.inference.conversion import CLAIM_LABELS, FOUR_TYPES, convert
 from rasad.inference.verification import verify
-from training.restore import HEADS, RELATIONS, dequantised
+from training.restore import HEADS, RELATIONS, dequantised, parted
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -164,7 +164,7 @@ def bundled_ner(folder: Path, *, weights: Path | None = None) -> Weights:
         tensors = {name: torch.from_numpy(value) for name, value in dequantised(bundle.model).items()}
         origin = "the fp32 weights are those of the int8 graph, dequantised"
     else:
-        heads = {f"heads.{name}": value for name, value in load_file(weights / HEAD_WEIGHTS).items()}
+        heads = {f"{HEADS}{name}": value for name, value in load_file(weights / HEAD_WEIGHTS).items()}
         tensors = {**load_file(weights / WEIGHTS), **heads}
         origin = f"the fp32 weights are those in {weights.name}/"
     config = transformers.BertConfig.from_pretrained(bundle.directory)
@@ -174,6 +174,6 @@ def bundled_ner(folder: Path, *, weights: Path | None = None) -> Weights:
     with quiet():
         model = transformers.BertForTokenClassification(config)
         model.bert.load_state_dict({n: each for n, each in tensors.items() if not n.startswith((HEADS, RELATIONS))})
-        model.classifier.load_state_dict({each: tensors[f"heads.{head}.{each}"] for each in ("weight", "bias")})
+        model.classifier.load_state_dict(parted(tensors, f"{HEADS}{head}."))
         _save(model, directory, bundle)
     return Weights(name=f"bundled NER, {bundled_shape(bundle).name}", bundle=bundle, model=directory, origin=origin)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,14 +26,15 @@ from rasad.enrich.reading import documents, score_words
 from rasad.enrich.stance import UNRELATED, Pair, StanceModel
 from rasad.evaluation.attribution import stance_result
 from rasad.evaluation.claims import gated_claims
-from rasad.evaluation.corpora import TaggedSentence, contiguous_blocks, read_conll, read_jsonl
+from rasad.evaluation.corpora import read_jsonl
 from rasad.evaluation.ner import find_in_sentences, ner_result
-from rasad.evaluation.report import ANERCORP_DEV, TOGETHER
+from rasad.evaluation.report import TOGETHER
 from rasad.evaluation.stance import news_claims, stance_records
 from rasad.evaluation.stance import stance_result as stance_scores
 from rasad.inference.bundle import load_bundle
 from rasad.inference.engine import Engine
 from rasad.messages import RawArticle
+from training.finetune_ner import dev_sentences
 from training.finetune_stance import HEADS
 from training.tagging import news_document
 
@@ -47,6 +48,8 @@ HEADLINES_OF = Path("raw/ant_multisource.jsonl.zst")
 """Raw headlines that are held against their own articles."""
 WEIGHTS = np.round(np.arange(1.0, 10.01, 0.25), 2)
 GRID = np.round(np.arange(0.5, 4.01, 0.05), 2)
+TYPES = {"anercorp": (), "aqmar": ("PER", "LOC", "ORG")}
+"""The types that count in the dev set of a head, by head; all where none is named."""
 OUTSIDE = np.round(np.arange(0.0, 2.01, 0.25), 2)
 
 
@@ -85,39 +88,20 @@ def ner_temperatures(engine: Engine, articles: Sequence[dict[str, Any]]) -> dict
     return found
 
 
-def anercorp_dev(data: Path) -> list[TaggedSentence]:
-    """The blocks of ANERcorp's train set that are its dev set; none where it is not there."""
-    path = data / "ner/anercorp_camel/train.conll"
-    return contiguous_blocks(read_conll(path), **ANERCORP_DEV)[1] if path.exists() else []
-
-
-def aqmar_dev(data: Path) -> list[TaggedSentence]:
-    """AQMAR's dev set; none where it is not there."""
-    path = data / "ner/aqmar/dev.conll"
-    return read_conll(path) if path.exists() else []
-
-
-SENTENCES: Mapping[str, tuple[Callable[[Path], list[TaggedSentence]], tuple[str, ...]]] = {
-    "anercorp": (anercorp_dev, ()),
-    "aqmar": (aqmar_dev, ("PER", "LOC", "ORG")),
-}
-"""Dev sets by head, and the types that count; all where none is named."""
-
-
 def outside_biases(engine: Engine, data: Path) -> dict[str, float]:
     """What is added to `O` in each head with a dev set of sentences: the least of OUTSIDE that is about as good as any.
 
     Sentences are read as many together as `rasad models eval` reads, and scored over the types that it names.
     """
     found = {}
-    for head, (read, types) in SENTENCES.items():
-        if head not in engine.bundle.manifest.heads or not (sentences := read(data)):
+    for head, sentences in dev_sentences(data).items():
+        if head not in engine.bundle.manifest.heads:
             continue
         scores = []
         for bias in OUTSIDE:
             shifted = with_head(engine, head, outside=float(bias))
             texts = find_in_sentences(shifted, sentences, head=head, together=TOGETHER)
-            scores.append(ner_result(texts, frozenset()).score(*types).f1)
+            scores.append(ner_result(texts, frozenset()).score(*TYPES[head]).f1)
         found[head] = least_about_best(OUTSIDE, scores)
     return {head: bias for head, bias in found.items() if bias}
 

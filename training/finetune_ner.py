@@ -21,6 +21,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from rasad.evaluation.corpora import TaggedSentence, contiguous_blocks, read_conll, read_jsonl
+from rasad.evaluation.report import ANERCORP_DEV
 from rasad.evaluation.spans import SpanScorer, spans_of
 from rasad.inference.decoding import best_path, bio_scheme
 from training.labels import CORRECTED, LABELS, labelled_articles
@@ -192,10 +193,8 @@ def dev_windows(data: Path, layers: Layers, tokenizer: Tokenizer) -> dict[str, l
     documents: dict[str, list[Document]] = {}
     if (data / "news/dev.jsonl").exists():
         documents["news"] = read_news(data / "news/dev.jsonl")
-    if (data / ANERCORP).exists():
-        documents["anercorp"] = conll_documents(anercorp_blocks(data)[1], "anercorp", layers["anercorp"], 1)
-    if (aqmar := data / "ner/aqmar/dev.conll").exists():
-        documents["aqmar"] = conll_documents(read_conll(aqmar), "aqmar", layers["aqmar"], 1)
+    for name, sentences in dev_sentences(data).items():
+        documents[name] = conll_documents(sentences, name, layers[name], 1)
     made = {
         name: [window for each in found for window in windows(tokenizer, each, max_tokens=256)]
         for name, found in documents.items()
@@ -204,9 +203,19 @@ def dev_windows(data: Path, layers: Layers, tokenizer: Tokenizer) -> dict[str, l
     return {name: found for name, found in (made | beside).items() if name in layers}
 
 
+def dev_sentences(data: Path) -> dict[str, list[TaggedSentence]]:
+    """The dev sets of sentences that `data` has, by the layer that they are scored on."""
+    found: dict[str, list[TaggedSentence]] = {}
+    if (data / ANERCORP).exists():
+        found["anercorp"] = anercorp_blocks(data)[1]
+    if (aqmar := data / "ner/aqmar/dev.conll").exists():
+        found["aqmar"] = read_conll(aqmar)
+    return found
+
+
 def anercorp_blocks(data: Path) -> tuple[list[TaggedSentence], list[TaggedSentence]]:
     """ANERcorp's train split in two: training, and ten blocks of 40 sentences as its dev set."""
-    return contiguous_blocks(read_conll(data / ANERCORP), blocks=10, size=40)
+    return contiguous_blocks(read_conll(data / ANERCORP), **ANERCORP_DEV)
 
 
 def main() -> None:

@@ -12,16 +12,17 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
 from safetensors.numpy import save_file
 
-from rasad.inference.bundle import BUNDLED, Bundle, BundleError, bundled_directory, load_bundle
+from rasad.inference.bundle import Bundle, BundleError, load_bundle
 
 Arrays = dict[str, np.ndarray[Any, Any]]
+Value = TypeVar("Value")
 
 EMBEDDINGS = "embeddings.word_embeddings.weight"
 HEADS = "heads."
@@ -76,7 +77,7 @@ def _parameter(name: str) -> str:
     return _OF_TWO.sub(r"\1", plain)
 
 
-def parted(arrays: Mapping[str, np.ndarray[Any, Any]], prefix: str) -> Arrays:
+def parted(arrays: Mapping[str, Value], prefix: str) -> dict[str, Value]:
     """Those whose names begin with `prefix`, without it."""
     return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
 
@@ -112,14 +113,12 @@ def restore(bundle: Bundle, out: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("bundle", help="a bundle's directory, or ner, ner-fast or stance for one that ships")
+    parser.add_argument("task", choices=("ner", "stance"))
     parser.add_argument("out", type=Path, help="directory to write")
+    parser.add_argument("--bundle", help="its directory, or fast (default: the one that ships for the task)")
     arguments = parser.parse_args()
-    shipped = arguments.bundle in BUNDLED and not Path(arguments.bundle).is_dir()
     try:
-        restore(
-            load_bundle(bundled_directory(arguments.bundle) if shipped else arguments.bundle, task=None), arguments.out
-        )
+        restore(load_bundle(arguments.bundle, task=arguments.task), arguments.out)
     except (BundleError, OSError) as error:
         parser.error(str(error))
     print(f"{arguments.out}: go on from it with training.finetune_ner or finetune_stance")

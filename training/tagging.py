@@ -130,9 +130,13 @@ def news_document(article: dict[str, Any]) -> Document:
 
     Where the article has `labelled`, it names what was: the others have no layers.
     """
-    if "labelled" in article:
-        whole = {"mentions": [], "quotes": [], "stances": [], **article}
-        return labelled_only(news_document({k: v for k, v in whole.items() if k != "labelled"}), article["labelled"])
+    if "labelled" not in article:
+        return _with_all_layers(article)
+    whole = {"mentions": [], "quotes": [], "stances": [], **article}
+    return labelled_only(_with_all_layers(whole), article["labelled"])
+
+
+def _with_all_layers(article: dict[str, Any]) -> Document:
     units: list[Unit] = []
     for field_name in ("title", "body"):
         text = article[field_name]
