@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ def manifest(
     headline_weights: dict[str, float],
     claim_weights: dict[str, float],
     metrics: dict[str, Any],
+    trained_on: Sequence[str] = (),
     name: str = "",
     relations: dict[str, list[str]],
 ) -> dict[str, Any]:
@@ -92,6 +94,7 @@ def manifest(
         "licence": WEIGHTS_LICENCE,
         "base_model": BASE,
         "training_data": [*RAW, *TRAINING_DATA[task]],
+        "trained_on": [*trained_on],
         "metrics": metrics,
     }
 
@@ -104,6 +107,20 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="bundle directory to write")
     parser.add_argument("--max-tokens", type=int, default=192, help="pieces a sequence (default: %(default)s)")
     parser.add_argument("--name", default="", help="name of the bundle (default: rasad- and the task)")
+    parser.add_argument(
+        "--trained-on",
+        action="append",
+        default=[],
+        metavar="SET",
+        help="a dev set of `rasad models eval` that the weights were trained on, as `ANERcorp dev`; once for each",
+    )
+    parser.add_argument(
+        "--outside",
+        action="append",
+        default=[],
+        metavar="HEAD=VALUE",
+        help="what a head adds to the score of `O`, where its dev set cannot choose any more; once for each",
+    )
     parser.add_argument("--calibration", type=Path, help="JSON written by training.calibrate")
     arguments = parser.parse_args()
     out: Path = arguments.out
@@ -134,6 +151,7 @@ def main() -> None:
     (out / "tokenizer.json").write_text(json.dumps(tokenizer, ensure_ascii=False, separators=(",", ":")), "utf-8")
     (out / "model.onnx").write_bytes(arguments.graph.read_bytes())
     calibration = json.loads(arguments.calibration.read_text()) if arguments.calibration else {}
+    given = {head: float(value) for head, value in (each.split("=") for each in arguments.outside)}
     related = arguments.model / "relations.json"
     made = manifest(
         arguments.task,
@@ -141,11 +159,12 @@ def main() -> None:
         out,
         max_tokens=arguments.max_tokens,
         temperatures=calibration.get("temperatures", {}),
-        outside=calibration.get("outside", {}),
+        outside=given | calibration.get("outside", {}),
         thresholds=calibration.get("thresholds", {}),
         headline_weights=calibration.get("headline_weights", {}),
         claim_weights=calibration.get("claim_weights", {}),
         metrics=calibration.get("metrics", {}),
+        trained_on=arguments.trained_on,
         name=arguments.name,
         relations={"stances": json.loads(related.read_text())["sides"]} if related.exists() else {},
     )

@@ -28,7 +28,7 @@ from rasad.evaluation.attribution import stance_result
 from rasad.evaluation.claims import gated_claims
 from rasad.evaluation.corpora import read_jsonl
 from rasad.evaluation.ner import find_in_sentences, ner_result
-from rasad.evaluation.report import TOGETHER
+from rasad.evaluation.report import ANERCORP_DEV_NAME, AQMAR_DEV_NAME, TOGETHER
 from rasad.evaluation.stance import news_claims, stance_records
 from rasad.evaluation.stance import stance_result as stance_scores
 from rasad.inference.bundle import load_bundle
@@ -48,8 +48,11 @@ HEADLINES_OF = Path("raw/ant_multisource.jsonl.zst")
 """Raw headlines that are held against their own articles."""
 WEIGHTS = np.round(np.arange(1.0, 10.01, 0.25), 2)
 GRID = np.round(np.arange(0.5, 4.01, 0.05), 2)
-TYPES = {"anercorp": (), "aqmar": ("PER", "LOC", "ORG")}
-"""The types that count in the dev set of a head, by head; all where none is named."""
+SENTENCES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "anercorp": (ANERCORP_DEV_NAME, ()),
+    "aqmar": (AQMAR_DEV_NAME, ("PER", "LOC", "ORG")),
+}
+"""The dev set of a head, by head, and the types that count there; all where none is named."""
 OUTSIDE = np.round(np.arange(0.0, 2.01, 0.25), 2)
 
 
@@ -91,17 +94,19 @@ def ner_temperatures(engine: Engine, articles: Sequence[dict[str, Any]]) -> dict
 def outside_biases(engine: Engine, data: Path) -> dict[str, float]:
     """What is added to `O` in each head with a dev set of sentences: the least of OUTSIDE that is about as good as any.
 
-    Sentences are read as many together as `rasad models eval` reads, and scored over the types that it names.
+    Sentences are read as many together as `rasad models eval` reads, and scored over the types that it names. A head
+    whose dev set the bundle was trained on keeps what the bundle has.
     """
-    found = {}
+    manifest = engine.bundle.manifest
+    found = {name: manifest.heads[name].outside for name, (dev, _) in SENTENCES.items() if name in manifest.heads}
     for head, sentences in dev_sentences(data).items():
-        if head not in engine.bundle.manifest.heads:
+        if head not in found or SENTENCES[head][0] in manifest.trained_on:
             continue
         scores = []
         for bias in OUTSIDE:
             shifted = with_head(engine, head, outside=float(bias))
             texts = find_in_sentences(shifted, sentences, head=head, together=TOGETHER)
-            scores.append(ner_result(texts, frozenset()).score(*TYPES[head]).f1)
+            scores.append(ner_result(texts, frozenset()).score(*SENTENCES[head][1]).f1)
         found[head] = least_about_best(OUTSIDE, scores)
     return {head: bias for head, bias in found.items() if bias}
 

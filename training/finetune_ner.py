@@ -156,10 +156,16 @@ def swap_pool(corpora: dict[str, list[Document]], gazetteer: Path) -> dict[str, 
 
 
 def training_corpora(
-    data: Path, layers: Layers, wanted: Collection[str] = CORPORA, held_out: Collection[str] = ()
+    data: Path,
+    layers: Layers,
+    wanted: Collection[str] = CORPORA,
+    held_out: Collection[str] = (),
+    *,
+    whole: bool = False,
 ) -> dict[str, list[Document]]:
     """Those of CORPORA in `data` that are `wanted`, by name; news of the sources in `held_out` are left out.
 
+    ANERcorp's comes without the blocks that are its dev set, unless it is to be `whole`.
     Raises FileNotFoundError where one of them is not there.
     """
 
@@ -170,11 +176,15 @@ def training_corpora(
     def sentences(name: str, folder: str, each: int) -> list[Document]:
         return conll_documents(read_conll(data / "ner" / folder / "train.conll"), name, layers[name], each)
 
+    def anercorp() -> list[Document]:
+        sentences = read_conll(data / ANERCORP) if whole else anercorp_blocks(data)[0]
+        return conll_documents(sentences, "anercorp", layers["anercorp"], 4)
+
     readers: dict[str, Callable[[], list[Document]]] = {
         "news": news,
         "labels": lambda: own_labels([LABELS], data / "raw", held_out),
         "corrected": lambda: own_labels(CORRECTED, data / "raw", held_out),
-        "anercorp": lambda: conll_documents(anercorp_blocks(data)[0], "anercorp", layers["anercorp"], 4),
+        "anercorp": anercorp,
         "aqmar": lambda: sentences("aqmar", "aqmar", 3),
         "panx": lambda: sentences("panx", "panx_ar", 1),
         "wojood": lambda: sentences("wojood", "wojood_sample", 2),
@@ -236,6 +246,11 @@ def main() -> None:
     parser.add_argument("--swap", type=float, default=0.15, help="probability of a name swap (default: %(default)s)")
     parser.add_argument("--silver", type=Path, help="raw news labelled by training.silver")
     parser.add_argument("--hold-out", default="", help="news sources to leave out of training, comma-separated")
+    parser.add_argument(
+        "--whole-anercorp",
+        action="store_true",
+        help="train on the part of ANERcorp that is its dev set too, once all is chosen; it has no dev score then",
+    )
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.manual_seed(arguments.seed)
@@ -256,12 +271,14 @@ def main() -> None:
     layers = model.layers
     held_out = {source for source in arguments.hold_out.split(",") if source}
     try:
-        corpora = training_corpora(data, layers, wanted, held_out)
+        corpora = training_corpora(data, layers, wanted, held_out, whole=arguments.whole_anercorp)
     except FileNotFoundError as error:
         parser.error(f"{error.filename}: no such file; --passes asks for it")
     if arguments.silver and "silver" in wanted:
         corpora["silver"] = [labelled_only(document, ["mentions"]) for document in read_news(arguments.silver)]
     dev = dev_windows(data, layers, tokenizer)
+    if arguments.whole_anercorp:
+        dev.pop("anercorp", None)
     names = swap_pool(corpora, data / "gazetteer/names.tsv")
 
     average = copy.deepcopy(model)

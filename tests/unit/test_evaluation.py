@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ from rasad.evaluation.stance import (
     stance_result,
     without_text,
 )
+from rasad.inference.bundle import Bundle, bundled_directory
 from rasad.inference.engine import Engine
 
 TITLE = "وزيرة التعليم التونسية تفتتح مدرسة في صفاقس"
@@ -288,11 +290,11 @@ def rows_of(report: Report, kind: type[SpanRow | StanceRow]) -> list[Any]:
     return [row for row in report.rows if isinstance(row, kind)]
 
 
-def test_a_report_measures_what_is_there_and_names_what_is_not(data: Path) -> None:
+def test_a_report_measures_what_is_there_and_names_what_is_not(data: Path, ner_bundle: Bundle) -> None:
     told: list[tuple[str, int, int]] = []
     report = evaluate(data, limit=2, threads=1, progress=lambda *step: told.append(step))
     spans, stances = rows_of(report, SpanRow), rows_of(report, StanceRow)
-    alone = {"ANERcorp dev", "ANERcorp test"}
+    alone = {"ANERcorp dev", "ANERcorp test"} - set(ner_bundle.manifest.trained_on)
     assert {row.corpus for row in spans} == {"news dev"} | alone | {f"{each}, 40 sentences a text" for each in alone}
     assert {row.types for row in spans if row.corpus == "news dev"} == {"4 types", "8 types"}
     assert {row.corpus for row in stances} == {"news dev claims", "news dev headlines", "ANS dev", "ANS test"}
@@ -306,6 +308,18 @@ def test_a_report_measures_what_is_there_and_names_what_is_not(data: Path) -> No
     assert titles[-1] == "not measured"
     for table in tables(report):
         assert all(len(row) == len(table.columns) for row in table.rows)
+
+
+@pytest.mark.parametrize("trained_on", [[], ["ANERcorp dev"]])
+def test_a_set_that_the_bundle_was_trained_on_is_left_out(data: Path, tmp_path: Path, trained_on: list[str]) -> None:
+    copy = shutil.copytree(bundled_directory("ner"), tmp_path / "copy")
+    manifest = json.loads((copy / "bundle.json").read_text(encoding="utf-8")) | {"trained_on": trained_on}
+    (copy / "bundle.json").write_text(json.dumps(manifest), encoding="utf-8")
+    report = evaluate(data, task="ner", bundle=copy, limit=1, threads=1)
+    measured = {row.corpus for row in rows_of(report, SpanRow)}
+    assert "ANERcorp test" in measured
+    assert ("ANERcorp dev" in measured) is not bool(trained_on)
+    assert ("ANERcorp dev: the bundle was trained on it" in report.left_out) is bool(trained_on)
 
 
 def test_another_graph_stands_beside_the_bundles_own(data: Path, ner_engine: Engine) -> None:

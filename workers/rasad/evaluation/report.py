@@ -7,7 +7,7 @@ is left out and said so.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -62,6 +62,9 @@ Progress = Callable[[str, int, int], None]
 
 ANERCORP_DEV: Final[Mapping[str, int]] = {"blocks": 10, "size": 40}
 """The dev set carved out of ANERcorp's train set (see corpora.contiguous_blocks)."""
+
+ANERCORP_DEV_NAME: Final = "ANERcorp dev"
+AQMAR_DEV_NAME: Final = "AQMAR dev"
 
 TOGETHER: Final = 40
 """Sentences of a CoNLL corpus that are read as one text for the second of its tables."""
@@ -275,7 +278,7 @@ def _ner_rows(run: _Run, engine: Engine, graph: Graph) -> list[Row]:
         rows += _span_rows("news dev", head, "4 types", graph, folded)
         if "B-GPE" in engine.bundle.head(head)[1].labels:
             rows += _span_rows("news dev", head, "8 types", graph, ner_result(found, known))
-    for corpus, head, sentences, train_sentences in _conll_corpora(run):
+    for corpus, head, sentences, train_sentences in _conll_corpora(run, engine.bundle.manifest.trained_on):
         chosen = _head(engine.bundle, head)
         known = sentence_surfaces(train_sentences)
         for together in (1, TOGETHER):
@@ -299,20 +302,27 @@ def _without_misc(found: Found) -> Found:
     )
 
 
-def _conll_corpora(run: _Run) -> Iterable[tuple[str, str, list[TaggedSentence], list[TaggedSentence]]]:
-    """Name, head, sentences to score, and the sentences that the head was trained on."""
-    train = run.path("ANERcorp dev", "ner/anercorp_camel/train.conll")
+def _conll_corpora(
+    run: _Run, trained_on: Collection[str]
+) -> Iterable[tuple[str, str, list[TaggedSentence], list[TaggedSentence]]]:
+    """Name, head, sentences to score, and the sentences that the head was trained on; no set of `trained_on`."""
+    train = run.path(ANERCORP_DEV_NAME, "ner/anercorp_camel/train.conll")
     kept: list[TaggedSentence] = []
     if train is not None:
-        kept, held_out = contiguous_blocks(read_conll(train), **ANERCORP_DEV)
-        yield "ANERcorp dev", "anercorp", held_out, kept
+        whole = read_conll(train)
+        kept, held_out = contiguous_blocks(whole, **ANERCORP_DEV)
+        if ANERCORP_DEV_NAME in trained_on:
+            run.left_out.append(f"{ANERCORP_DEV_NAME}: the bundle was trained on it")
+            kept = whole
+        else:
+            yield ANERCORP_DEV_NAME, "anercorp", held_out, kept
     test = None if run.dev_only else run.path("ANERcorp test", "ner/anercorp_camel/test.conll")
     if test is not None:
         yield "ANERcorp test", "anercorp", read_conll(test), kept
-    dev = run.path("AQMAR dev", "ner/aqmar/dev.conll")
+    dev = run.path(AQMAR_DEV_NAME, "ner/aqmar/dev.conll")
     if dev is not None:
         train = run.path("AQMAR train, for names seen", "ner/aqmar/train.conll")
-        yield "AQMAR dev", "aqmar", read_conll(dev), read_conll(train) if train else []
+        yield AQMAR_DEV_NAME, "aqmar", read_conll(dev), read_conll(train) if train else []
 
 
 def _span_rows(corpus: str, head: str, types: str, graph: Graph, result: NerResult) -> list[Row]:
