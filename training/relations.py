@@ -348,6 +348,9 @@ def main() -> None:
         default=6,
         help="passes over all articles; 0 calibrates only (default: %(default)s)",
     )
+    parser.add_argument(
+        "--relations", type=Path, help="folder with relations to go on from (default: the tagger's, if it has any)"
+    )
     parser.add_argument("--rank", type=int, default=64, help="width of a word's vectors (default: %(default)s)")
     parser.add_argument("--tokens", type=int, default=1500, help="pieces a batch (default: %(default)s)")
     parser.add_argument("--lr", type=float, default=2e-4, help="the layer's peak learning rate (default: %(default)s)")
@@ -368,10 +371,13 @@ def main() -> None:
     held_out = set(order[: len(articles) // HELD_OUT])
     ids_of_guided = {each["id"] for each in guided}
     asked = {index for index in held_out if articles[index]["id"] in ids_of_guided}
-    given = load_relations(tagger, arguments.tagger)
+    begun: Path = arguments.relations or arguments.tagger
+    given = load_relations(tagger, begun)
+    if given is None and arguments.relations:
+        parser.error(f"--relations {begun}: it has none; training.relations or training.restore writes them")
     if not arguments.rounds:
         if given is None:
-            parser.error(f"{arguments.tagger} has no relations to calibrate; give --rounds")
+            parser.error(f"{begun} has no relations to calibrate; give --rounds")
         chosen = [articles[index] for index in sorted(asked)]
         finish(given.to(device()), parts(tagger, tokenizer, chosen), chosen, arguments)
         return
