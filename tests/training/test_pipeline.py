@@ -54,18 +54,24 @@ def test_from_base_weights_to_an_event(tmp_path: Path) -> None:
         tuned = tmp_path / task
         if task == "ner":
             again, mean, tuned = tmp_path / "ner-again", tmp_path / "ner-mean", tmp_path / "related"
-            run("finetune_ner", tmp_path / "ner", data, again, "--rounds", 1, "--seed", 1, "--passes", "news=10")
+            more = ("--passes", "news=10,anercorp=0.5", "--whole-anercorp")
+            run("finetune_ner", tmp_path / "ner", data, again, "--rounds", 1, "--seed", 1, *more)
             run("average", tmp_path / "ner", again, mean)
-            run("relations", mean, data, tuned, "--rounds", 2, "--rank", 8)
+            run("relations", mean, data, tmp_path / "begun", "--rounds", 2, "--rank", 8)
+            run("relations", again, data, tuned, "--rounds", 1, "--relations", tmp_path / "begun")
         run("export", task, tuned, tmp_path / f"{task}-graph", data)
         graph = tmp_path / f"{task}-graph" / "model.onnx"
-        run("bundle", task, tuned, graph, tmp_path / "bundles" / task)
+        seen = ("--trained-on", "ANERcorp dev", "--outside", "anercorp=0.5") if task == "ner" else ()
+        run("bundle", task, tuned, graph, tmp_path / "bundles" / task, *seen)
         run("calibrate", task, tmp_path / "bundles" / task, data, tmp_path / f"{task}.json")
         chosen = json.loads((tmp_path / f"{task}.json").read_text())
         assert 0.5 <= chosen["temperatures"]["news"] <= 4
+        assert chosen.get("outside", {}).get("anercorp") == (0.5 if task == "ner" else None)
 
     small = ("--layers", 1, "--inner", 64, "--rank", 32, "--rounds", 1)
-    run("distil", tmp_path / "ner", data, tmp_path / "fast", *small)
+    run("distil", tmp_path / "ner", data, tmp_path / "student", *small)
+    more = ("--student", tmp_path / "student", "--raw", 0, "--rounds", 1)
+    run("distil", tmp_path / "ner-mean", data, tmp_path / "fast", *more)
     run("export", "ner", tmp_path / "fast", tmp_path / "fast-graph", data)
     graph = tmp_path / "fast-graph" / "model.onnx"
     run("bundle", "ner", tmp_path / "fast", graph, tmp_path / "bundles/ner-fast", "--name", "rasad-ner-fast")
