@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from rasad.evaluation.report import ANERCORP_DEV_NAME
+
 RAW = ("ant_multisource", "ant_jawhara", "egypt_news2013")
 """Raw corpora that shipped weights may be trained on."""
 
@@ -21,6 +23,15 @@ FURTHER = (
     "news=2.4,labels=1,corrected=0.4,anercorp=3.6,aqmar=2.2,panx=0.12,wojood=0.32",
 )
 """Passes of the two taggers that go on from the mean of the first two."""
+
+LAST = (
+    "news=1.6,labels=1,anercorp=2.4,aqmar=1,panx=0.06,wojood=0.16",
+    "news=1.6,corrected=0.3,anercorp=2.4,aqmar=1,panx=0.06,wojood=0.16",
+)
+"""Passes of the two that go on from the mean of all four, once what ANERcorp's dev set is for has been chosen."""
+
+OUTSIDE = "anercorp=0.25"
+"""What `training.calibrate` chose on ANERcorp's dev set before the last two taggers were trained on it."""
 
 LONGER = 2.09
 """Minutes of the second encoder's pre-training, the first one's among them, as a multiple of those."""
@@ -48,8 +59,9 @@ def steps(data: Path, work: Path, minutes: float) -> Iterator[Step]:
     longer = work / "encoder-longer"
     more = (str(pruned), str(longer), *raw, "--minutes", str(minutes * LONGER), "--after", str(encoder))
     yield Step("pretrain", more, longer / "tokenizer.json")
-    one, other, mean, tagger = work / "ner-first", work / "ner-second", work / "ner-mean", work / "ner"
-    related, small = work / "relations", work / "ner-small"
+    one, other, tagger = work / "ner-first", work / "ner-second", work / "ner"
+    mean, mean_of_four = work / "ner-mean", work / "ner-mean-of-four"
+    related_to_four, related, small = work / "relations-of-four", work / "relations", work / "ner-small"
     yield Step("finetune_ner", (str(encoder), str(data), str(one), "--passes", FIRST), one / "tokenizer.json")
     yield Step("finetune_ner", (str(longer), str(data), str(other)), other / "tokenizer.json")
     yield Step("average", (str(one), str(other), str(mean)), mean / "tokenizer.json")
@@ -57,8 +69,18 @@ def steps(data: Path, work: Path, minutes: float) -> Iterator[Step]:
     for seed, (folder, passes) in enumerate(zip(further, FURTHER, strict=True), start=1):
         options = ("--passes", passes, "--rounds", "4", "--lr", "2e-4", "--head-lr", "1e-3", "--seed", str(seed))
         yield Step("finetune_ner", (str(mean), str(data), str(folder), *options), folder / "tokenizer.json")
-    yield Step("average", (str(one), str(other), *map(str, further), str(tagger)), tagger / "tokenizer.json")
-    yield Step("relations", (str(tagger), str(data), str(related)), related / "relations.json")
+    four = (str(one), str(other), *map(str, further))
+    yield Step("average", (*four, str(mean_of_four)), mean_of_four / "tokenizer.json")
+    last = [work / "ner-fifth", work / "ner-sixth"]
+    for seed, (folder, passes) in enumerate(zip(last, LAST, strict=True), start=3):
+        options = ("--passes", passes, "--rounds", "2", "--lr", "2e-4", "--head-lr", "1e-3", "--seed", str(seed))
+        more = (str(mean_of_four), str(data), str(folder), *options, "--whole-anercorp")
+        yield Step("finetune_ner", more, folder / "tokenizer.json")
+    yield Step("average", (*four, *map(str, last), str(tagger)), tagger / "tokenizer.json")
+    yield Step("relations", (str(mean_of_four), str(data), str(related_to_four)), related_to_four / "relations.json")
+    options = ("--rounds", "4", "--lr", "1e-4", "--head-lr", "1e-3", "--seed", "1")
+    more = (str(tagger), str(data), str(related), "--relations", str(related_to_four), *options)
+    yield Step("relations", more, related / "relations.json")
     yield Step("distil", (str(tagger), str(data), str(small)), small / "tokenizer.json")
     stance = work / "stance"
     ended = [work / "stance-first-again", work / "stance-second-again"]
@@ -67,17 +89,19 @@ def steps(data: Path, work: Path, minutes: float) -> Iterator[Step]:
         more = (str(work / begun), str(data), str(again), "--passes", AGAIN, "--lr", "6e-5", "--head-lr", "6e-4")
         yield Step("finetune_stance", more, again / "tokenizer.json")
     yield Step("average", (*map(str, ended), str(stance)), stance / "tokenizer.json")
-    for name, tuned in (("ner", related), ("ner-fast", small), ("stance", stance)):
-        yield from bundled(name, tuned, data, work)
+    seen = ("--trained-on", ANERCORP_DEV_NAME, "--outside", OUTSIDE)
+    yield from bundled("ner", related, data, work, *seen)
+    yield from bundled("ner-fast", small, data, work)
+    yield from bundled("stance", stance, data, work)
 
 
-def bundled(name: str, tuned: Path, data: Path, work: Path) -> Iterator[Step]:
-    """From a fine-tuned model to the bundle of that name that ships."""
+def bundled(name: str, tuned: Path, data: Path, work: Path, *more: str) -> Iterator[Step]:
+    """From a fine-tuned model to the bundle of that name that ships; `more` are options of `training.bundle`."""
     task, _, _ = name.partition("-")
     graph, bundle = work / f"{name}-graph", work / "bundles" / name
     yield Step("export", (task, str(tuned), str(graph), str(data)), graph / "model.onnx")
     made = (task, str(tuned), str(graph / "model.onnx"))
-    called = ("--name", f"rasad-{name}")
+    called = ("--name", f"rasad-{name}", *more)
     yield Step("bundle", (*made, str(bundle), *called), bundle / "bundle.json")
     calibration, final = work / f"{name}-calibration.json", work / "calibrated" / name
     yield Step("calibrate", (task, str(bundle), str(data), str(calibration)), calibration)
