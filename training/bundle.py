@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rasad.evaluation.report import ANERCORP_DEV_NAME, AQMAR_DEV_NAME
+
 BASE = {
     "name": "multilingual-e5-small",
     "licence": "MIT",
@@ -66,7 +68,7 @@ def manifest(
     headline_weights: dict[str, float],
     claim_weights: dict[str, float],
     metrics: dict[str, Any],
-    trained_on: Sequence[str] = (),
+    trained_on: Sequence[str],
     name: str = "",
     relations: dict[str, list[str]],
 ) -> dict[str, Any]:
@@ -111,8 +113,8 @@ def main() -> None:
         "--trained-on",
         action="append",
         default=[],
-        metavar="SET",
-        help="a dev set of `rasad models eval` that the weights were trained on, as `ANERcorp dev`; once for each",
+        choices=(ANERCORP_DEV_NAME, AQMAR_DEV_NAME),
+        help="a dev set of `rasad models eval` that the weights were trained on; once for each",
     )
     parser.add_argument(
         "--outside",

@@ -98,15 +98,17 @@ def outside_biases(engine: Engine, data: Path) -> dict[str, float]:
     whose dev set the bundle was trained on keeps what the bundle has.
     """
     manifest = engine.bundle.manifest
-    found = {name: manifest.heads[name].outside for name, (dev, _) in SENTENCES.items() if name in manifest.heads}
-    for head, sentences in dev_sentences(data).items():
-        if head not in found or SENTENCES[head][0] in manifest.trained_on:
+    read = dev_sentences(data)
+    found = {name: manifest.heads[name].outside for name in SENTENCES if name in manifest.heads}
+    for head in found.keys() & read.keys():
+        dev_set, types = SENTENCES[head]
+        if dev_set in manifest.trained_on:
             continue
         scores = []
         for bias in OUTSIDE:
             shifted = with_head(engine, head, outside=float(bias))
-            texts = find_in_sentences(shifted, sentences, head=head, together=TOGETHER)
-            scores.append(ner_result(texts, frozenset()).score(*SENTENCES[head][1]).f1)
+            texts = find_in_sentences(shifted, read[head], head=head, together=TOGETHER)
+            scores.append(ner_result(texts, frozenset()).score(*types).f1)
         found[head] = least_about_best(OUTSIDE, scores)
     return {head: bias for head, bias in found.items() if bias}
 

@@ -236,6 +236,7 @@ def main() -> None:
     student = student.to(device()).train()
     train = read_by(teacher, found, student.encoder.config.num_hidden_layers, padding)
     dev = dev_windows(data, teacher.layers, tokenizer)
+
     average = copy.deepcopy(student)
     optimisation = Optimisation(student, average, lr=arguments.lr, head_lr=arguments.head_lr)
     context = autocast()

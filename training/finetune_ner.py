@@ -177,8 +177,9 @@ def training_corpora(
         return conll_documents(read_conll(data / "ner" / folder / "train.conll"), name, layers[name], each)
 
     def anercorp() -> list[Document]:
-        sentences = read_conll(data / ANERCORP) if whole else anercorp_blocks(data)[0]
-        return conll_documents(sentences, "anercorp", layers["anercorp"], 4)
+        if whole:
+            return sentences("anercorp", "anercorp_camel", 4)
+        return conll_documents(anercorp_blocks(data)[0], "anercorp", layers["anercorp"], 4)
 
     readers: dict[str, Callable[[], list[Document]]] = {
         "news": news,

@@ -362,6 +362,12 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     tokenizer = Tokenizer.from_file(str(arguments.tagger / "tokenizer.json"))
     tagger = load_tagger(arguments.tagger).to(device())
+    begun: Path = arguments.relations or arguments.tagger
+    given = load_relations(tagger, begun)
+    if given is None and arguments.relations:
+        parser.error(f"--relations {begun}: it has none; training.relations or training.restore writes them")
+    if given is None and not arguments.rounds:
+        parser.error(f"{begun} has no relations to calibrate; give --rounds")
     guided = [*read_jsonl(data / "news/train.jsonl"), *labelled_articles(LABELS, data / "raw")]
     freely = labelled_articles(CLAIMS, data / "raw")
     articles = [each for each in (*guided, *freely) if "stances" in each.get("labelled", ("stances",))]
@@ -371,13 +377,7 @@ def main() -> None:
     held_out = set(order[: len(articles) // HELD_OUT])
     ids_of_guided = {each["id"] for each in guided}
     asked = {index for index in held_out if articles[index]["id"] in ids_of_guided}
-    begun: Path = arguments.relations or arguments.tagger
-    given = load_relations(tagger, begun)
-    if given is None and arguments.relations:
-        parser.error(f"--relations {begun}: it has none; training.relations or training.restore writes them")
-    if not arguments.rounds:
-        if given is None:
-            parser.error(f"{begun} has no relations to calibrate; give --rounds")
+    if given is not None and not arguments.rounds:
         chosen = [articles[index] for index in sorted(asked)]
         finish(given.to(device()), parts(tagger, tokenizer, chosen), chosen, arguments)
         return

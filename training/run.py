@@ -6,7 +6,7 @@ import argparse
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,16 +66,11 @@ def steps(data: Path, work: Path, minutes: float) -> Iterator[Step]:
     yield Step("finetune_ner", (str(longer), str(data), str(other)), other / "tokenizer.json")
     yield Step("average", (str(one), str(other), str(mean)), mean / "tokenizer.json")
     further = [work / "ner-third", work / "ner-fourth"]
-    for seed, (folder, passes) in enumerate(zip(further, FURTHER, strict=True), start=1):
-        options = ("--passes", passes, "--rounds", "4", "--lr", "2e-4", "--head-lr", "1e-3", "--seed", str(seed))
-        yield Step("finetune_ner", (str(mean), str(data), str(folder), *options), folder / "tokenizer.json")
+    yield from gone_on(mean, data, further, FURTHER, "--rounds", "4", seed=1)
     four = (str(one), str(other), *map(str, further))
     yield Step("average", (*four, str(mean_of_four)), mean_of_four / "tokenizer.json")
     last = [work / "ner-fifth", work / "ner-sixth"]
-    for seed, (folder, passes) in enumerate(zip(last, LAST, strict=True), start=3):
-        options = ("--passes", passes, "--rounds", "2", "--lr", "2e-4", "--head-lr", "1e-3", "--seed", str(seed))
-        more = (str(mean_of_four), str(data), str(folder), *options, "--whole-anercorp")
-        yield Step("finetune_ner", more, folder / "tokenizer.json")
+    yield from gone_on(mean_of_four, data, last, LAST, "--rounds", "2", "--whole-anercorp", seed=3)
     yield Step("average", (*four, *map(str, last), str(tagger)), tagger / "tokenizer.json")
     yield Step("relations", (str(mean_of_four), str(data), str(related_to_four)), related_to_four / "relations.json")
     options = ("--rounds", "4", "--lr", "1e-4", "--head-lr", "1e-3", "--seed", "1")
@@ -93,6 +88,15 @@ def steps(data: Path, work: Path, minutes: float) -> Iterator[Step]:
     yield from bundled("ner", related, data, work, *seen)
     yield from bundled("ner-fast", small, data, work)
     yield from bundled("stance", stance, data, work)
+
+
+def gone_on(
+    tagger: Path, data: Path, folders: Sequence[Path], passes: Sequence[str], *more: str, seed: int
+) -> Iterator[Step]:
+    """Runs for NER that go on from `tagger` at a lower rate, one a folder, seeds from `seed` on."""
+    for number, (folder, each) in enumerate(zip(folders, passes, strict=True), start=seed):
+        options = ("--passes", each, "--lr", "2e-4", "--head-lr", "1e-3", "--seed", str(number), *more)
+        yield Step("finetune_ner", (str(tagger), str(data), str(folder), *options), folder / "tokenizer.json")
 
 
 def bundled(name: str, tuned: Path, data: Path, work: Path, *more: str) -> Iterator[Step]:

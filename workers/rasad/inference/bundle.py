@@ -74,7 +74,7 @@ class Manifest:
     `headline_weights`, by label, are multiplied into that head's probabilities: headlines agree with their articles far
     more often than claims do (prior shift: Saerens et al., Neural Computation 14(1), 2002). `claim_weights` are so
     for the default head and watched claims: many that pass the gate are unrelated.
-    `trained_on` are the sets, as `rasad models eval` names them, whose labels the weights have seen.
+    `trained_on` are the sets of sentences, as `rasad models eval` names them, whose labels the weights have seen.
     """
 
     format: int
