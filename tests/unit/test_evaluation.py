@@ -23,6 +23,7 @@ from rasad.evaluation.corpora import (
     read_conll,
     read_jsonl,
 )
+from rasad.evaluation.figures import bundle_metrics, figures
 from rasad.evaluation.ner import (
     FOLDED,
     Found,
@@ -33,7 +34,7 @@ from rasad.evaluation.ner import (
     ner_result,
     sentence_surfaces,
 )
-from rasad.evaluation.report import EvaluationError, Report, SpanRow, StanceRow, Table, evaluate, tables
+from rasad.evaluation.report import EvaluationError, Report, SpanRow, StanceRow, evaluate
 from rasad.evaluation.stance import (
     Example,
     claim_classifier,
@@ -45,6 +46,7 @@ from rasad.evaluation.stance import (
     stance_result,
     without_text,
 )
+from rasad.evaluation.tables import Table, tables
 from rasad.inference.bundle import Bundle, bundled_directory
 from rasad.inference.engine import Engine
 
@@ -308,6 +310,27 @@ def test_a_report_measures_what_is_there_and_names_what_is_not(data: Path, ner_b
     assert titles[-1] == "not measured"
     for table in tables(report):
         assert all(len(row) == len(table.columns) for row in table.rows)
+
+
+def test_figures_are_those_of_the_tables(data: Path, ner_bundle: Bundle) -> None:
+    report = evaluate(data, limit=2, threads=1)
+    lines = [json.loads(json.dumps(each)) for each in figures(report)]
+    assert {each["measure"] for each in lines} == {
+        *("spans", "calibration", "stance", "claim gate", "quotes", "entity stances", "not measured")
+    }
+    (whole,) = (
+        each
+        for each in lines
+        if (each.get("types"), each.get("level"), each.get("group")) == ("8 types", "mentions", "all")
+        and each["corpus"] == "news dev"
+    )
+    row = next(table for table in tables(report) if table.title.startswith("news dev, 8 types")).rows[0]
+    assert row[1:5] == (str(whole["gold"]), *(f"{whole[name]:.1f}" for name in ("precision", "recall", "f1")))
+    metrics = bundle_metrics(report)
+    assert metrics["news dev, 8 types"]["f1"] == whole["f1"]
+    assert metrics["news dev, 8 types"]["calibration_error"] >= 0
+    assert {"news dev, quotes", "news dev, entity stances", "news dev claims", "ANS test"} <= set(metrics)
+    assert set(metrics["ANS test"]) > {"accuracy", "macro_f1", "f1_by_class"}
 
 
 @pytest.mark.parametrize("trained_on", [[], ["ANERcorp dev"]])

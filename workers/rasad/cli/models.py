@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +15,62 @@ from rasad.cli.options import clear_errors, err, fail, out
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-app = typer.Typer(help="Model bundles: evaluate, convert, verify.", no_args_is_help=True)
+    from rasad.inference.bundle import Bundle
+
+app = typer.Typer(help="Model bundles: show, evaluate, convert, verify.", no_args_is_help=True)
+
+
+@app.command("show")
+def show(
+    bundle: Annotated[
+        str | None,
+        typer.Argument(help="Bundle directory, or ner, ner-fast, stance; those three by default.", show_default=False),
+    ] = None,
+) -> None:
+    """Show what a bundle is: labels, licences, what it was trained on and how well it measured.
+
+    Example: `rasad models show ner`. Figures are those of the manifest; `rasad models eval` measures them anew.
+    """
+    with clear_errors():
+        from rasad.inference.bundle import BUNDLED, bundled_directory, load_bundle
+
+        wanted = [bundle] if bundle else [str(bundled_directory(name)) for name in BUNDLED]
+        found = [load_bundle(each, task=None) for each in wanted]
+    for number, each in enumerate(found):
+        if number:
+            out.print()
+        for name, lines in _described(each):
+            out.print(f"{name + ':':<14}{lines[0]}", markup=False, soft_wrap=True)
+            for line in lines[1:]:
+                out.print(f"{'':<14}{line}", markup=False, soft_wrap=True)
+
+
+def _described(bundle: Bundle) -> Iterator[tuple[str, list[str]]]:
+    """Names of what a manifest states, and the lines that say it."""
+    manifest = bundle.manifest
+    size = sum(each.stat().st_size for each in bundle.directory.iterdir() if each.is_file())
+    yield "bundle", [f"{manifest.name} {manifest.version}, {manifest.task}, {size / 1e6:.1f} MB"]
+    yield "directory", [str(bundle.directory)]
+    yield "identity", [f"sha256 {bundle.sha256}"]
+    yield "heads", [f"{name}: {', '.join(_kinds(head.labels))}" for name, head in manifest.heads.items()]
+    yield "licence", [manifest.licence or "not stated"]
+    if manifest.training_data:
+        yield "trained on", [" | ".join(str(value) for value in each.values()) for each in manifest.training_data]
+    if manifest.metrics:
+        yield "measured", [f"{name}: {_measured(values)}" for name, values in manifest.metrics.items()]
+
+
+def _kinds(labels: Iterable[str]) -> dict[str, None]:
+    """The labels of a head in their order, those of BIO tagging without their prefix and `O`."""
+    return dict.fromkeys(label.partition("-")[2] or label for label in labels if label != "O")
+
+
+def _measured(values: object) -> str:
+    """A corpus's figures on one line; other programs may have written other things there."""
+    if not isinstance(values, Mapping):
+        return str(values)
+    single = {str(name).replace("_", " "): each for name, each in values.items() if isinstance(each, int | float)}
+    return ", ".join(f"{name} {each}" for name, each in single.items())
 
 
 @app.command("eval")
@@ -30,6 +87,7 @@ def evaluate(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Only so many texts of each corpus.", show_default=False)
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line in place of tables.")] = False,
 ) -> None:
     """Measure bundles on labelled corpora: strict F1, calibration, stance, quotes; int8 beside fp32 with `--fp32`."""
     if task not in ("ner", "quotes", "stance", "all"):
@@ -39,6 +97,8 @@ def evaluate(
 
         from rasad.evaluation import report
         from rasad.evaluation.corpora import CorpusError
+        from rasad.evaluation.figures import figures
+        from rasad.evaluation.tables import tables
 
         with Progress(console=err, transient=True) as progress:
             tasks: dict[str, TaskID] = {}
@@ -60,7 +120,11 @@ def evaluate(
                 )
             except (report.EvaluationError, CorpusError) as error:
                 fail(error)
-    for each in report.tables(found):
+    if as_json:
+        for figure in figures(found):
+            typer.echo(json.dumps(figure, ensure_ascii=False))
+        return
+    for each in tables(found):
         table = Table(title=each.title, title_justify="left", box=None, pad_edge=False)
         for column in each.columns:
             table.add_column(column)
