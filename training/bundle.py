@@ -17,9 +17,12 @@ BASE = {
     "note": "12 layers, 384 hidden; the layers and the pruned embedding table start from it",
 }
 RAW = [
-    {"name": "ANT corpus v2.1, multi-source part", "licence": "ANT citation licence", "use": "masked language model"},
-    {"name": "ANT corpus, Jawhara FM part", "licence": "ANT citation licence, Apache-2.0 file", "use": "masked LM"},
-    {"name": "Egyptian newspapers of 2013", "licence": "Apache-2.0 repository", "use": "masked language model"},
+    {"name": name, "licence": licence, "use": "masked language model"}
+    for name, licence in (
+        ("ANT corpus v2.1, multi-source part", "ANT citation licence"),
+        ("ANT corpus, Jawhara FM part", "ANT citation licence, Apache-2.0 file"),
+        ("Egyptian newspapers of 2013", "Apache-2.0 repository"),
+    )
 ]
 NEWS = {"name": "Rasad news labels", "licence": "CC BY 4.0 (labels)"}
 
@@ -65,9 +68,9 @@ def manifest(
     temperatures: dict[str, float],
     outside: dict[str, float],
     thresholds: dict[str, float],
+    stance_odds: dict[str, float] | None,
     headline_weights: dict[str, float],
     claim_weights: dict[str, float],
-    metrics: dict[str, Any],
     trained_on: Sequence[str],
     name: str = "",
     relations: dict[str, list[str]],
@@ -91,13 +94,13 @@ def manifest(
         "pooling": "word-mean",
         "batch_invariant": True,
         "thresholds": thresholds,
+        "stance_odds": stance_odds,
         "headline_weights": headline_weights,
         "claim_weights": claim_weights,
         "licence": WEIGHTS_LICENCE,
         "base_model": BASE,
         "training_data": [*RAW, *TRAINING_DATA[task]],
         "trained_on": [*trained_on],
-        "metrics": metrics,
     }
 
 
@@ -163,9 +166,9 @@ def main() -> None:
         temperatures=calibration.get("temperatures", {}),
         outside=given | calibration.get("outside", {}),
         thresholds=calibration.get("thresholds", {}),
+        stance_odds=calibration.get("stance_odds"),
         headline_weights=calibration.get("headline_weights", {}),
         claim_weights=calibration.get("claim_weights", {}),
-        metrics=calibration.get("metrics", {}),
         trained_on=arguments.trained_on,
         name=arguments.name,
         relations={"stances": json.loads(related.read_text())["sides"]} if related.exists() else {},

@@ -1,7 +1,8 @@
 """Temperatures and thresholds of a bundle, chosen on dev sets with the int8 graph as it ships.
 
 A head's temperature minimises the negative log-likelihood of its dev labels (Guo et al., "On Calibration of Modern
-Neural Networks", 2017). Entity stances are stated from the least probability at which PRECISION in a hundred are right.
+Neural Networks", 2017). What an entity stance's side and its rivals change in its probability is fitted on the articles
+that `training.relations` holds out; stances are stated from the least one at which PRECISION in a hundred are right.
 What is added to `O` in the heads of ANERcorp and AQMAR is the least with which they score about best.
 `unrelated` has the least weight with which watched claims behind the gate score about best, `agree` the least one with
 which at most BLAMED in a hundred raw headlines do not agree with their own articles.
@@ -13,7 +14,7 @@ import argparse
 import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +24,28 @@ import numpy.typing as npt
 from rasad.enrich.enricher import Enricher
 from rasad.enrich.entity_stances import STANCES_HEAD
 from rasad.enrich.reading import documents, score_words
+from rasad.enrich.rivalry import LEAST_RIVAL, log_odds, rivalry
 from rasad.enrich.stance import UNRELATED, Pair, StanceModel
-from rasad.evaluation.attribution import stance_result
+from rasad.evaluation.attribution import place, stance_result, stances_right
 from rasad.evaluation.claims import gated_claims
 from rasad.evaluation.corpora import read_jsonl
 from rasad.evaluation.ner import find_in_sentences, ner_result
 from rasad.evaluation.report import ANERCORP_DEV_NAME, AQMAR_DEV_NAME, TOGETHER
 from rasad.evaluation.stance import news_claims, stance_records
 from rasad.evaluation.stance import stance_result as stance_scores
-from rasad.inference.bundle import load_bundle
+from rasad.inference.bundle import StanceOdds, load_bundle
 from rasad.inference.engine import Engine
-from rasad.messages import RawArticle
+from rasad.messages import RawArticle, Stance
 from training.finetune_ner import dev_sentences
 from training.finetune_stance import HEADS
+from training.relations import logistic, stance_articles
 from training.tagging import news_document
 
 Logits = npt.NDArray[np.float32]
 PROBABILITIES = np.round(np.arange(0.2, 0.96, 0.01), 2)
 PRECISION = 60.0
+ENOUGH_RIGHT = 30
+"""Entity stances of held-out articles that must be right for their odds to be fitted."""
 BLAMED = 1.0
 ALIKE = 0.5
 HEADLINES = 500
@@ -183,18 +188,42 @@ def unrelated_weight(engine: Engine, articles: Sequence[Mapping[str, Any]]) -> f
     return least_about_best(WEIGHTS, [macro_f1(float(weight)) for weight in WEIGHTS])
 
 
-def stance_threshold(engine: Engine, articles: Sequence[dict[str, Any]]) -> float | None:
-    """The least of PROBABILITIES from which entity stances are right often enough; None for none."""
-    bundle = engine.bundle
-    if STANCES_HEAD not in bundle.manifest.heads:
-        return None
-    freely = replace(bundle, manifest=replace(bundle.manifest, thresholds={"stance": float(PROBABILITIES[0])}))
-    enricher = Enricher(Engine(freely, engine.backend), StanceModel(Engine.open(load_bundle(None, task="stance"))))
-    found = [
+def entity_stances_of(
+    engine: Engine, articles: Sequence[dict[str, Any]], least: float, odds: StanceOdds | None
+) -> list[list[Stance]]:
+    """Those of each article from a probability on, with other odds than the bundle's."""
+    manifest = replace(engine.bundle.manifest, thresholds={"stance": least}, stance_odds=odds)
+    bundle = replace(engine.bundle, manifest=manifest)
+    enricher = Enricher(Engine(bundle, engine.backend), StanceModel(Engine.open(load_bundle(None, task="stance"))))
+    return [
         [stance for stance in event.stances if stance.kind == "entity"]
         for article in articles
         for event in enricher.annotate([RawArticle(id=article["id"], title=article["title"], body=article["body"])])
     ]
+
+
+def stance_odds(engine: Engine, articles: Sequence[dict[str, Any]]) -> StanceOdds | None:
+    """What makes the probabilities of entity stances the share that is right; None where too few are."""
+    inputs: list[tuple[float, bool, bool, float]] = []
+    right: list[bool] = []
+    found = entity_stances_of(engine, articles, LEAST_RIVAL, None)
+    for article, stances in zip(articles, found, strict=True):
+        shown = [each.evidence[0] for each in stances]
+        places = [place(article, each.field, each.start) for each in shown]
+        for where in sorted(set(places)):
+            beside = [each for each, its in zip(stances, places, strict=True) if its == where]
+            for each, rival in zip(beside, rivalry(beside), strict=True):
+                inputs.append((log_odds(each), each.label == "support", each.label == "oppose", -rival))
+            right += [flag for flag, its in zip(stances_right(article, stances), places, strict=True) if its == where]
+    if sum(right) < ENOUGH_RIGHT:
+        return None
+    weights = logistic(np.array(inputs, dtype=float), right)
+    return StanceOdds(**dict(zip(("scale", "support", "oppose", "rival"), np.round(weights, 2).tolist(), strict=True)))
+
+
+def stance_threshold(engine: Engine, articles: Sequence[dict[str, Any]], odds: StanceOdds | None) -> float | None:
+    """The least of PROBABILITIES from which entity stances are right often enough; None for none."""
+    found = entity_stances_of(engine, articles, float(PROBABILITIES[0]), odds)
     for least in PROBABILITIES:
         kept = [[each for each in mine if each.probs[each.label] >= least] for mine in found]
         if stance_result(articles, kept).whole.precision >= PRECISION:
@@ -215,8 +244,11 @@ def main() -> None:
     if arguments.task == "ner":
         found["temperatures"] = ner_temperatures(engine, articles)
         found["outside"] = outside_biases(engine, arguments.data)
-        least = stance_threshold(engine, articles)
-        found["thresholds"] = {} if least is None else {"stance": least}
+        if STANCES_HEAD in engine.bundle.manifest.heads:
+            odds = stance_odds(engine, stance_articles(arguments.data).held_out)
+            found["stance_odds"] = odds and asdict(odds)
+            least = stance_threshold(engine, articles, odds)
+            found["thresholds"] = {} if least is None else {"stance": least}
     else:
         found["temperatures"] = stance_temperatures(engine, articles, arguments.data)
         tempered = calibrated(engine, found["temperatures"])

@@ -221,19 +221,21 @@ def main() -> None:
     padding, mask_id = tokenizer.token_to_id("<pad>"), tokenizer.token_to_id("<mask>")
 
     teacher = load_tagger(arguments.teacher).to(device())
+    if arguments.student:
+        student = load_tagger(arguments.student)
+        if student.layers != teacher.layers:
+            parser.error(f"--student {arguments.student}: its output layers are not those of {arguments.teacher}")
+    else:
+        shape = {"layers": arguments.layers, "inner": arguments.inner, "rank": arguments.rank}
+        student = Tagger(student_of(teacher.encoder, **shape), teacher.layers)
+        student.heads.load_state_dict(teacher.heads.state_dict())
+    student = student.to(device()).train()
     corpora = training_corpora(data, teacher.layers)
     panx = random.Random(arguments.seed).sample(corpora["panx"], len(corpora["panx"]) // 3)
     documents = [each for name, found in corpora.items() if name != "panx" for each in found] + panx
     raw = [path for name in RAW if (path := data / "raw" / f"{name}.jsonl.zst").exists()]
     documents += raw_documents(raw, arguments.raw, arguments.seed)
     found = [w for each in documents for w in windows(tokenizer, each, max_tokens=256)]
-    if arguments.student:
-        student = load_tagger(arguments.student)
-    else:
-        shape = {"layers": arguments.layers, "inner": arguments.inner, "rank": arguments.rank}
-        student = Tagger(student_of(teacher.encoder, **shape), teacher.layers)
-        student.heads.load_state_dict(teacher.heads.state_dict())
-    student = student.to(device()).train()
     train = read_by(teacher, found, student.encoder.config.num_hidden_layers, padding)
     dev = dev_windows(data, teacher.layers, tokenizer)
 

@@ -30,8 +30,8 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from rasad.enrich.evidence import content_words
 from rasad.enrich.relations import rectangles
-from rasad.evaluation.attribution import content_words
 from rasad.evaluation.corpora import read_jsonl
 from rasad.text.normalise import normalise
 from rasad.text.words import word_spans
@@ -304,15 +304,27 @@ def calibrated(found: Sequence[Judged]) -> tuple[float, float]:
     """
     if len({each.right for each in found}) < 2:
         return 1.0, 0.0
-    inputs = np.array([[each.score, 1.0] for each in found])
-    right = np.array([each.right for each in found], dtype=float)
-    weights = np.array([1.0, 0.0])
+    scale, offset = logistic(np.array([[each.score, 1.0] for each in found]), [each.right for each in found])
+    return float(scale), float(offset)
+
+
+def logistic(inputs: npt.NDArray[np.float64], right: Sequence[bool]) -> npt.NDArray[np.float64]:
+    """The weights of `inputs`, `[items, weights]`, whose sigmoid is likeliest to be right, by Newton's method."""
+    aims = np.array(right, dtype=float)
+    weights = np.zeros(inputs.shape[1])
     for _ in range(50):
         likely = 1 / (1 + np.exp(-inputs @ weights))
-        slope = inputs.T @ (likely - right) + 1e-3 * weights
-        curvature = (inputs * (likely * (1 - likely))[:, None]).T @ inputs + 1e-3 * np.eye(2)
+        slope = inputs.T @ (likely - aims) + 1e-3 * weights
+        curvature = (inputs * (likely * (1 - likely))[:, None]).T @ inputs + 1e-3 * np.eye(len(weights))
         weights -= np.linalg.solve(curvature, slope)
-    return float(weights[0]), float(weights[1])
+    return weights
+
+
+def average_precision(found: Sequence[Judged], total: int) -> float:
+    """The mean of the precision down to each of `total` labelled stances, 0 for those not found, in percent."""
+    right = np.array([each.right for each in sorted(found, key=lambda each: -each.score)], dtype=bool)
+    precision = np.cumsum(right) / np.arange(1, len(right) + 1)
+    return round(100 * float(precision[right].sum()) / max(1, total), 1)
 
 
 def curve(found: Sequence[Judged], total: int) -> dict[str, tuple[float, float]]:
@@ -321,6 +333,33 @@ def curve(found: Sequence[Judged], total: int) -> dict[str, tuple[float, float]]
     for least in (0.3, 0.4, 0.5, 0.6, 0.7, 0.8):
         kept = [each.right for each in found if each.score >= np.log(least / (1 - least))]
         made[str(least)] = (round(100 * sum(kept) / max(1, len(kept)), 1), round(100 * sum(kept) / max(1, total), 1))
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class Articles:
+    """Those with stances to learn from, of the news guide's habit and of a freer one, and guided ones held out."""
+
+    guided: list[dict[str, Any]]
+    freely: list[dict[str, Any]]
+    held_out: list[dict[str, Any]]
+
+
+def stance_articles(data: Path) -> Articles:
+    """The news corpus's train set and our own labels. The same are held out whatever the seed, so that runs can go on
+    from one another and be averaged."""
+    guided = [*read_jsonl(data / "news/train.jsonl"), *labelled_articles(LABELS, data / "raw")]
+    freely = labelled_articles(CLAIMS, data / "raw")
+    articles = [each for each in (*guided, *freely) if "stances" in each.get("labelled", ("stances",))]
+    order = random.Random(0).sample(range(len(articles)), len(articles))
+    held_out = set(order[: len(articles) // HELD_OUT])
+    ids_of_guided = {each["id"] for each in guided}
+    made = Articles([], [], [])
+    for index, article in enumerate(articles):
+        if article["id"] in ids_of_guided:
+            (made.held_out if index in held_out else made.guided).append(article)
+        elif index not in held_out:
+            made.freely.append(article)
     return made
 
 
@@ -351,10 +390,16 @@ def main() -> None:
     parser.add_argument(
         "--relations", type=Path, help="folder with relations to go on from (default: the tagger's, if it has any)"
     )
+    parser.add_argument(
+        "--guided",
+        action="store_true",
+        help="learn from articles that follow the news guide's habit alone, as the last rounds should",
+    )
     parser.add_argument("--rank", type=int, default=64, help="width of a word's vectors (default: %(default)s)")
     parser.add_argument("--tokens", type=int, default=1500, help="pieces a batch (default: %(default)s)")
     parser.add_argument("--lr", type=float, default=2e-4, help="the layer's peak learning rate (default: %(default)s)")
     parser.add_argument("--head-lr", type=float, default=2e-3, help="the projection's (default: %(default)s)")
+    parser.add_argument("--dropout", type=float, default=0.2, help="of the projection (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.manual_seed(arguments.seed)
@@ -368,34 +413,27 @@ def main() -> None:
         parser.error(f"--relations {begun}: it has none; training.relations or training.restore writes them")
     if given is None and not arguments.rounds:
         parser.error(f"{begun} has no relations to calibrate; give --rounds")
-    guided = [*read_jsonl(data / "news/train.jsonl"), *labelled_articles(LABELS, data / "raw")]
-    freely = labelled_articles(CLAIMS, data / "raw")
-    articles = [each for each in (*guided, *freely) if "stances" in each.get("labelled", ("stances",))]
-
-    # The same tenth whatever the seed, so that runs can go on from one another and be averaged.
-    order = random.Random(0).sample(range(len(articles)), len(articles))
-    held_out = set(order[: len(articles) // HELD_OUT])
-    ids_of_guided = {each["id"] for each in guided}
-    asked = {index for index in held_out if articles[index]["id"] in ids_of_guided}
+    articles = stance_articles(data)
+    asked = articles.held_out
     if given is not None and not arguments.rounds:
-        chosen = [articles[index] for index in sorted(asked)]
-        finish(given.to(device()), parts(tagger, tokenizer, chosen), chosen, arguments)
+        finish(given.to(device()), parts(tagger, tokenizer, asked), asked, arguments)
         return
+    learnt = articles.guided if arguments.guided else [*articles.guided, *articles.freely]
     dev = list(read_jsonl(data / "news/dev.jsonl"))
-    labelled = [list(golds(each)) for each in articles]
-    read = parts(tagger, tokenizer, articles)
+    labelled = [list(golds(each)) for each in learnt]
+    train = [part for part in parts(tagger, tokenizer, learnt) if any(True for _ in part.runs())]
+    read_asked = parts(tagger, tokenizer, asked)
     read_dev = parts(tagger, tokenizer, dev)
-    train = [part for part in read if part.article not in held_out and any(True for _ in part.runs())]
     bearing = [part for part in train if any(aims(part, run, labelled[part.article])[0].any() for run in part.runs())]
     chosen_ids = {id(part) for part in bearing}
     empty = [part for part in train if id(part) not in chosen_ids]
 
     model = given or Relations(tagger.encoder, rank=arguments.rank, sides=len(SIDES))
+    model.dropout.p = arguments.dropout
     model = model.to(device()).train()
     average = copy.deepcopy(model)
     optimisation = Optimisation(model, average, lr=arguments.lr, head_lr=arguments.head_lr)
     context = autocast()
-    total = sum(len(each["stances"]) for each in dev)
 
     def groups(number: int) -> list[list[Part]]:
         rng = random.Random(f"{arguments.seed}/{number}")
@@ -407,13 +445,18 @@ def main() -> None:
             return loss_of(model, group, labelled)
 
     def scores(_: int) -> dict[str, Any]:
-        found = {"last": judged(model, read_dev, dev), "average": judged(average, read_dev, dev)}
-        return {f"{which}/dev": curve(each, total) for which, each in found.items()}
+        row: dict[str, Any] = {}
+        for name, read, texts in (("dev", read_dev, dev), ("held out", read_asked, asked)):
+            total = sum(len(each["stances"]) for each in texts)
+            for which, candidate in (("last", model), ("average", average)):
+                found = judged(candidate, read, texts)
+                row[f"{which}/{name}"] = {"AP": average_precision(found, total), **curve(found, total)}
+        return row
 
     train_in_rounds(
         optimisation, arguments.out, arguments.rounds, groups=groups, loss=loss, scores=scores, seed=arguments.seed
     )
-    finish(average, [part for part in read if part.article in asked], articles, arguments)
+    finish(average, read_asked, asked, arguments)
 
 
 if __name__ == "__main__":

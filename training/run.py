@@ -61,7 +61,8 @@ def steps(data: Path, work: Path, minutes: float) -> Iterator[Step]:
     yield Step("pretrain", more, longer / "tokenizer.json")
     one, other, tagger = work / "ner-first", work / "ner-second", work / "ner"
     mean, mean_of_four = work / "ner-mean", work / "ner-mean-of-four"
-    related_to_four, related, small = work / "relations-of-four", work / "relations", work / "ner-small"
+    related_to_four, related_to_six = work / "relations-of-four", work / "relations-of-six"
+    related, small = work / "relations", work / "ner-small"
     yield Step("finetune_ner", (str(encoder), str(data), str(one), "--passes", FIRST), one / "tokenizer.json")
     yield Step("finetune_ner", (str(longer), str(data), str(other)), other / "tokenizer.json")
     yield Step("average", (str(one), str(other), str(mean)), mean / "tokenizer.json")
@@ -73,9 +74,17 @@ def steps(data: Path, work: Path, minutes: float) -> Iterator[Step]:
     yield from gone_on(mean_of_four, data, last, LAST, "--rounds", "2", "--whole-anercorp", seed=3)
     yield Step("average", (*four, *map(str, last), str(tagger)), tagger / "tokenizer.json")
     yield Step("relations", (str(mean_of_four), str(data), str(related_to_four)), related_to_four / "relations.json")
-    options = ("--rounds", "4", "--lr", "1e-4", "--head-lr", "1e-3", "--seed", "1")
-    more = (str(tagger), str(data), str(related), "--relations", str(related_to_four), *options)
-    yield Step("relations", more, related / "relations.json")
+    slower = ("--rounds", "4", "--lr", "1e-4", "--head-lr", "1e-3")
+    more = ("--relations", str(related_to_four), *slower, "--seed", "1")
+    made = related_to_six / "relations.json"
+    yield Step("relations", (str(tagger), str(data), str(related_to_six), *more), made)
+    guided = [work / f"relations-guided-{number}" for number in (4, 5, 6)]
+    for number, folder in enumerate(guided, start=4):
+        more = ("--relations", str(related_to_six), "--guided", *slower, "--dropout", "0.35", "--seed", str(number))
+        yield Step("relations", (str(tagger), str(data), str(folder), *more), folder / "relations.json")
+    together = work / "relations-mean"
+    yield Step("average", (*map(str, guided), str(together)), together / "relations.json")
+    yield Step("relations", (str(together), str(data), str(related), "--rounds", "0"), related / "relations.json")
     yield Step("distil", (str(tagger), str(data), str(small)), small / "tokenizer.json")
     stance = work / "stance"
     ended = [work / "stance-first-again", work / "stance-second-again"]
@@ -110,6 +119,8 @@ def bundled(name: str, tuned: Path, data: Path, work: Path, *more: str) -> Itera
     calibration, final = work / f"{name}-calibration.json", work / "calibrated" / name
     yield Step("calibrate", (task, str(bundle), str(data), str(calibration)), calibration)
     yield Step("bundle", (*made, str(final), *called, "--calibration", str(calibration)), final / "bundle.json")
+    figures = work / f"{name}-figures.jsonl"
+    yield Step("measure", (str(final), str(data), str(figures)), figures)
 
 
 def main() -> None:

@@ -58,7 +58,7 @@ def test_from_base_weights_to_an_event(tmp_path: Path) -> None:
             run("finetune_ner", tmp_path / "ner", data, again, "--rounds", 1, "--seed", 1, *more)
             run("average", tmp_path / "ner", again, mean)
             run("relations", mean, data, tmp_path / "begun", "--rounds", 2, "--rank", 8)
-            run("relations", again, data, tuned, "--rounds", 1, "--relations", tmp_path / "begun")
+            run("relations", again, data, tuned, "--rounds", 1, "--relations", tmp_path / "begun", "--guided")
         run("export", task, tuned, tmp_path / f"{task}-graph", data)
         graph = tmp_path / f"{task}-graph" / "model.onnx"
         seen = ("--trained-on", "ANERcorp dev", "--outside", "anercorp=0.5") if task == "ner" else ()
@@ -80,6 +80,13 @@ def test_from_base_weights_to_an_event(tmp_path: Path) -> None:
     assert [json.loads(line)["articles"] for line in printed.splitlines()] == [
         *("tiny", "all held out", "dev", "dev, other sources")
     ]
+
+    run("measure", tmp_path / "bundles/ner", data, tmp_path / "figures.jsonl")
+    metrics = load_bundle(tmp_path / "bundles/ner", task="ner").manifest.metrics
+    assert {"news dev, 8 types", "news dev, quotes", "news dev, entity stances"} <= set(metrics)
+    assert "ANERcorp dev, 4 types" not in metrics
+    lines = [json.loads(line) for line in (tmp_path / "figures.jsonl").read_text().splitlines()]
+    assert {"measure": "not measured", "what": "ANERcorp dev: the bundle was trained on it"} in lines
 
     enricher = Enricher.open(ner=tmp_path / "bundles/ner", stance=tmp_path / "bundles/stance")
     text = "\n\n".join((sentence(0), sentence(1)))

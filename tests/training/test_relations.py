@@ -59,3 +59,12 @@ def test_a_holder_whom_only_another_paragraph_names_is_none() -> None:
     from training.relations import golds
 
     assert list(golds(article(BODY, "البصرة", "الميزانية", "وانتقد"))) == []
+
+
+def test_average_precision_counts_what_was_not_found() -> None:
+    from training.relations import Judged, average_precision
+
+    found = [Judged(0.1, True), Judged(2.0, True), Judged(1.0, False)]
+    assert average_precision(found, 2) == pytest.approx(100 * (1 + 2 / 3) / 2, abs=0.1)
+    assert average_precision(found, 4) == pytest.approx(100 * (1 + 2 / 3) / 4, abs=0.1)
+    assert average_precision([], 4) == 0

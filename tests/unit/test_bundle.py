@@ -101,6 +101,7 @@ def test_a_whole_bundle_loads(directory: Path) -> None:
             "outside is for heads of kind 'token', and this is of kind 'relation'",
         ),
         ({"thresholds": {"mention": 0.4, "mentions": 0.5}}, "thresholds.mentions: a ner bundle has no such threshold"),
+        ({"stance_odds": {"scale": 1, "support": 0, "oppose": 0}}, "stance_odds.rival: Field required"),
         ({"heads": {"news": {"kind": "token"}}}, "heads.news.labels: Field required"),
     ],
 )

@@ -11,6 +11,7 @@ from rasad.enrich.entity_stances import MOST_EVIDENCE, SIDES, STANCES_HEAD, enti
 from rasad.enrich.ner import Name
 from rasad.enrich.quotes import named_spans
 from rasad.enrich.reading import FieldScores, FieldText, paragraphs
+from rasad.inference.bundle import StanceOdds
 from rasad.inference.tokenization import TokenizedText
 from rasad.messages import EntityType, Stance
 from rasad.text.clitics import strip_proclitics
@@ -90,12 +91,14 @@ def named_at(text: str, surface: str, kind: EntityType) -> Name:
     return replace(made, core_start=start + core.start, canonical=core.canonical)
 
 
-def read(text: str, named: tuple[tuple[str, EntityType], ...], *marked: Marked) -> list[Stance]:
+def read(
+    text: str, named: tuple[tuple[str, EntityType], ...], *marked: Marked, odds: StanceOdds | None = None
+) -> list[Stance]:
     field = field_text(text)
     names = sorted((named_at(text, *each) for each in named), key=lambda each: each.start)
     resolution = resolve(names, {"title": "", "body": text})
     scored = FieldScores(field, {STANCES_HEAD: vectors(field, marked)})
-    return entity_stances(scored, named_spans(names, resolution, "body"), resolution.entities)
+    return entity_stances(scored, named_spans(names, resolution, "body"), resolution.entities, odds=odds)
 
 
 REFUSED = "رفضت وزارة الصحة أمس مطالب النقابة برفع الأجور."
@@ -106,7 +109,7 @@ def test_holder_side_target_and_the_words_that_show_it() -> None:
     assert stance.kind == "entity"
     assert stance.label == "oppose"
     assert stance.probs["oppose"] == pytest.approx(0.9975, abs=1e-3)
-    assert sum(stance.probs.values()) == pytest.approx(1)
+    assert stance.probs["support"] == pytest.approx(1 - stance.probs["oppose"], abs=1e-3)
     assert stance.holder is not None
     assert stance.holder.text == "وزارة الصحة"
     assert stance.holder.entity_id is not None
@@ -155,6 +158,26 @@ def test_marks_alone_are_nobody() -> None:
 def test_what_is_not_likely_is_not_stated() -> None:
     assert not read(REFUSED, (MINISTRY,), Marked("وزارة الصحة", "مطالب النقابة", "oppose", "رفضت", score=-0.1))
     assert read(REFUSED, (MINISTRY,), Marked("وزارة الصحة", "مطالب النقابة", "oppose", "رفضت", score=0.1))
+
+
+def test_what_a_rival_makes_unlikely_is_not_stated() -> None:
+    text = "رحبت جمانة غنيمات باسم الأردن بخطة الهدنة."
+    spokeswoman = Marked("جمانة غنيمات", "بخطة الهدنة", "support", "رحبت", score=2.0)
+    country = Marked("الأردن", "بخطة الهدنة", "support", "رحبت", score=3.0)
+    held = StanceOdds(scale=1, support=0, oppose=0, rival=0.5)
+    alone = read(text, (), spokeswoman, odds=held)
+    assert [each.probs["support"] for each in alone] == [pytest.approx(1 / (1 + np.exp(-2)), abs=1e-3)]
+    assert len(read(text, (), spokeswoman, country)) == 2
+    (left,) = read(text, (), spokeswoman, country, odds=held)
+    assert left.holder is not None
+    assert left.holder.text == "الأردن"
+
+
+def test_odds_also_bring_up_what_the_head_alone_holds_unlikely() -> None:
+    unlikely = Marked("وزارة الصحة", "مطالب النقابة", "oppose", "رفضت", score=-1.0)
+    assert not read(REFUSED, (MINISTRY,), unlikely)
+    (stance,) = read(REFUSED, (MINISTRY,), unlikely, odds=StanceOdds(scale=1, support=0, oppose=1.5, rival=0.5))
+    assert stance.probs["oppose"] > 0.5
 
 
 def test_a_paragraph_states_a_stance_once() -> None:

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from rasad.enrich.evidence import content_words
 from rasad.evaluation.attribution import (
-    content_words,
     entity_stance_result,
     overlap,
     quote_result,
     same_speaker,
+    stances_right,
 )
 from rasad.messages import (
     EVENT_TYPE,
@@ -156,6 +158,22 @@ def test_a_stance_is_right_with_its_paragraph_label_holder_and_target() -> None:
         assert (result.whole.correct, result.whole.predicted, result.whole.gold) == (whole, 2, 1)
         assert result.polarity.correct == polarity
         assert result.support.gold == 0
+
+
+def test_of_two_that_agree_with_one_label_the_likelier_is_right() -> None:
+    start = BODY.index("ورفض")
+    gold = {
+        "holder": "حزب التقدم",
+        "target": "الموازنة",
+        "stance": "oppose",
+        "evidence": {"field": "body", "start": start, "end": start + 4},
+    }
+    made = [
+        replace(stance("oppose", "التقدم", "الموازنة", start), probs={"oppose": prob, "support": 1 - prob})
+        for prob in (0.4, 0.7, 0.2)
+    ]
+    assert stances_right(record(stances=[gold]), made) == [False, True, False]
+    assert stances_right(record(), made) == [False] * 3
 
 
 def test_function_words_are_no_content() -> None:

@@ -36,9 +36,11 @@ def test_rectangles_come_the_likeliest_first_with_their_neighbours() -> None:
     probs[0, 0:2, 3:6] = [[0.7, 0.9, 0.6], [0.6, 0.8, 0.5]]
     probs[1, 6, 7] = 0.95
     probs[1, 7, 7] = 0.05
+    probs[1, 1, 5] = 0.03
+    probs[0, 6, 7] = 0.2
     assert list(rectangles(probs, 0.5)) == [
-        Rectangle(holder=(6, 7), target=(7, 8), side=1, prob=0.95),
-        Rectangle(holder=(0, 2), target=(3, 6), side=0, prob=0.9),
+        Rectangle(holder=(6, 7), target=(7, 8), side=1, prob=0.95, other=pytest.approx(0.05)),
+        Rectangle(holder=(0, 2), target=(3, 6), side=0, prob=0.9, other=0.03),
     ]
     assert [each.side for each in rectangles(probs, 0.92)] == [1]
 
@@ -55,6 +57,7 @@ def test_any_scores_end_in_rectangles_that_are_likely_enough(probs: np.ndarray, 
     found = list(rectangles(probs, least))
     assert len(found) <= MOST_RECTANGLES
     assert all(each.prob >= least for each in found)
+    assert all(0 <= each.other <= 1 - each.prob for each in found)
     assert [each.prob for each in found] == sorted((each.prob for each in found), reverse=True)
     assert bool(found) == bool(probs.max() >= least)
 

@@ -160,7 +160,8 @@ class StanceHolder:
 class Stance:
     """Where the article's body stands towards a sentence, or a holder towards a target (kind "entity").
 
-    `probs` has an entry for every label of the kind; `evidence` are the sentences or words that decide.
+    `probs` has an entry for every label of the kind; what those of kind "entity" leave of 1 is that the holder has no
+    stance towards the target. `evidence` are the sentences or words that decide.
     """
 
     kind: Literal["headline", "claim", "entity"]

@@ -244,14 +244,13 @@ class Enricher:
     def _entity_stances(self, found: _Annotated, known: Sequence[Name], resolution: Resolution) -> list[Stance]:
         if STANCES_HEAD not in self._heads:
             return []
-        least = self._ner.bundle.manifest.thresholds.get("stance", LEAST_LIKELY)
-        return [
-            stance
-            for each in found.scored
-            for stance in entity_stances(
-                each, named_spans(known, resolution, each.text.field), resolution.entities, least=least
-            )
-        ]
+        manifest = self._ner.bundle.manifest
+        least = manifest.thresholds.get("stance", LEAST_LIKELY)
+        made: list[Stance] = []
+        for each in found.scored:
+            spans = named_spans(known, resolution, each.text.field)
+            made += entity_stances(each, spans, resolution.entities, least=least, odds=manifest.stance_odds)
+        return made
 
     def _quote_parts(self, found: _Annotated) -> list[Part]:
         if QUOTES_HEAD not in self._heads:

@@ -17,7 +17,9 @@ from rasad.enrich.entities import ROUNDED
 from rasad.enrich.quotes import NamedSpan, begins, belongs
 from rasad.enrich.reading import FieldScores, FieldText
 from rasad.enrich.relations import Rectangle, Scores, products, rectangles, runs, shown
+from rasad.enrich.rivalry import LEAST_RIVAL, weighed
 from rasad.enrich.span_index import SpanIndex
+from rasad.inference.bundle import StanceOdds
 from rasad.messages import Entity, Span, Stance, StanceHolder, StanceTarget
 from rasad.text.clitics import strip_proclitics
 
@@ -43,12 +45,18 @@ class _Party:
 
 
 def entity_stances(
-    scored: FieldScores, names: SpanIndex[NamedSpan], entities: Sequence[Entity], *, least: float = LEAST_LIKELY
+    scored: FieldScores,
+    names: SpanIndex[NamedSpan],
+    entities: Sequence[Entity],
+    *,
+    least: float = LEAST_LIKELY,
+    odds: StanceOdds | None = None,
 ) -> list[Stance]:
     """The stances of one field, in order; what a paragraph states twice once. `names` are the field's.
 
-    The label's probability is that of holder, side and target all being right; the rest of 1 stands under the other
-    label. A field without a sentence (stray control characters) has none.
+    The label's probability is that of holder, side and target all being right, beside the other stances of the
+    paragraph where `odds` (`rasad.enrich.rivalry`) are given; the other label's is that of the other side. What they
+    leave of 1 is that nobody states either. A field without a sentence (stray control characters) has none.
     """
     text, vectors = scored.text, scored.scores[STANCES_HEAD]
     if not len(text.tokenized.sentences):
@@ -58,14 +66,20 @@ def entity_stances(
         mine = vectors[first:end]
         likely = _sigmoid(products(mine, len(SIDES)))
         evident = shown(mine, len(SIDES))
-        for each in rectangles(likely, least):
+        read: dict[tuple[str, str, str], Stance] = {}
+        for each in rectangles(likely, min(least, LEAST_RIVAL) if odds else least):
             stance = _stance(each, evident, first, text, names, entities)
-            if stance is None or stance.holder is None:
-                continue
-            known = (stance.holder.text, stance.label, stance.target.text, text.paragraph_of_word(first))
-            if known not in found or found[known].probs[stance.label] < stance.probs[stance.label]:
-                found[known] = stance
+            if stance is not None:
+                read.setdefault(_stated(stance), stance)
+        for stance in weighed([*read.values()], odds) if odds else read.values():
+            known = (*_stated(stance), text.paragraph_of_word(first))
+            if stance.probs[stance.label] >= least:
+                found[known] = max(found.get(known, stance), stance, key=lambda each: each.probs[each.label])
     return sorted(found.values(), key=lambda stance: (stance.evidence[0].start, stance.evidence[0].end))
+
+
+def _stated(stance: Stance) -> tuple[str, str, str]:
+    return stance.holder.text if stance.holder else "", stance.label, stance.target.text
 
 
 def _sigmoid(scores: Scores) -> Scores:
@@ -97,7 +111,7 @@ def _stance(
         holder=StanceHolder(text=holder.text, entity_id=holder.entity_id),
         target=StanceTarget(text=target.text, entity_id=target.entity_id),
         label=label,
-        probs={label: round(found.prob, ROUNDED), other: round(1 - found.prob, ROUNDED)},
+        probs={label: round(found.prob, ROUNDED), other: round(found.other, ROUNDED)},
         evidence=(Span(field=text.field, start=characters[0], end=characters[1]),),
     )
 

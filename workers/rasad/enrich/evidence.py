@@ -37,6 +37,19 @@ def stems(text: str) -> list[str]:
     return [_stem(word) for word in _WORD.findall(search_key(text)) if len(word) > 1]
 
 
+_FUNCTION_WORDS: Final = frozenset(
+    stems(
+        "في من على إلى عن مع بعد قبل بين حول ضد أو أن التي الذي الذين ما لا هذا هذه ذلك تلك كل بعض غير عند لدى خلال "
+        "حتى ثم قد كان كانت هو هي هم كما منذ أي نحو دون عبر"
+    )
+)
+
+
+def content_words(text: str) -> frozenset[str]:
+    """Light stems of a phrase without function words."""
+    return frozenset(stems(text)) - _FUNCTION_WORDS
+
+
 def stem_counts(text: str) -> Counter[str]:
     """How often each light stem occurs in a text."""
     return Counter(stems(text))

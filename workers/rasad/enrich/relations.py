@@ -31,12 +31,16 @@ _LEAST_BESIDE: Final = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Rectangle:
-    """A stance of side `side`: words `[start, end)` of its holder and its target, and its best pair's probability."""
+    """A stance of side `side`: words `[start, end)` of its holder and its target, and its best pair's probability.
+
+    `other` is that of the best of these pairs for another side; with `prob` no more than 1.
+    """
 
     holder: tuple[int, int]
     target: tuple[int, int]
     side: int
     prob: float
+    other: float
 
 
 def products(vectors: Scores, sides: int) -> Scores:
@@ -88,7 +92,8 @@ def rectangles(probs: npt.NDArray[Any], least: float) -> Iterator[Rectangle]:
         enough = max(BESIDE * best, _LEAST_BESIDE)
         holders = _around(left[side, :, target], holder, enough)
         targets = _around(left[side, holder], target, enough)
-        yield Rectangle(holders, targets, side, best)
+        others = np.delete(probs[:, slice(*holders), slice(*targets)], side, axis=0)
+        yield Rectangle(holders, targets, side, best, min(float(others.max(initial=0)), 1 - best))
         left[:, max(0, holders[0] - 1) : holders[1] + 1, max(0, targets[0] - 1) : targets[1] + 1] = 0
 
 

@@ -7,19 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from rasad.enrich.entities import name_key
-from rasad.enrich.evidence import stems
+from rasad.enrich.evidence import content_words
 from rasad.evaluation.spans import Score
 from rasad.messages import EnrichedEvent, Quote, Stance
 
 HALF: Final = 0.5
 """Share of the longer of two spans that both must cover to count as one."""
-
-_FUNCTION_WORDS: Final = frozenset(
-    stems(
-        "في من على إلى عن مع بعد قبل بين حول ضد أو أن التي الذي الذين ما لا هذا هذه ذلك تلك كل بعض غير عند لدى خلال "
-        "حتى ثم قد كان كانت هو هي هم كما منذ أي نحو دون عبر"
-    )
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +51,6 @@ class EntityStanceResult:
     polarity: Score
     support: Score
     oppose: Score
-
-
-def content_words(text: str) -> frozenset[str]:
-    """Light stems of a phrase without function words."""
-    return frozenset(stems(text)) - _FUNCTION_WORDS
 
 
 def overlap(one: tuple[int, int], other: tuple[int, int]) -> float:
@@ -167,6 +155,19 @@ def stance_result(articles: Sequence[Mapping[str, Any]], stances: Sequence[Seque
     )
 
 
+def stances_right(article: Mapping[str, Any], stances: Sequence[Stance]) -> list[bool]:
+    """Which of an article's stances agree with a labelled one, the likeliest first and each label used once."""
+    left = [_labelled(article, each) for each in article["stances"]]
+    right = [False] * len(stances)
+    for index in sorted(range(len(stances)), key=lambda index: -stances[index].probs[stances[index].label]):
+        mine = _found(article, stances[index])
+        hit = next((each for each in left if each.agrees(mine)), None)
+        if hit is not None:
+            left.remove(hit)
+            right[index] = True
+    return right
+
+
 def _score(gold: Sequence[list[_Standing]], found: Sequence[list[_Standing]], *, whole: bool) -> Score:
     correct = 0
     for wanted, mine in zip(gold, found, strict=True):
@@ -181,17 +182,18 @@ def _score(gold: Sequence[list[_Standing]], found: Sequence[list[_Standing]], *,
 
 def _labelled(article: Mapping[str, Any], stance: Mapping[str, Any]) -> _Standing:
     shown = stance["evidence"]
-    place = _place(article, shown["field"], shown["start"])
-    return _Standing(place, stance["stance"], content_words(stance["holder"]), content_words(stance["target"]))
+    where = place(article, shown["field"], shown["start"])
+    return _Standing(where, stance["stance"], content_words(stance["holder"]), content_words(stance["target"]))
 
 
 def _found(article: Mapping[str, Any], stance: Stance) -> _Standing:
     shown = stance.evidence[0]
     holder = stance.holder.text if stance.holder else ""
-    place = _place(article, shown.field, shown.start)
-    return _Standing(place, stance.label, content_words(holder), content_words(stance.target.text))
+    where = place(article, shown.field, shown.start)
+    return _Standing(where, stance.label, content_words(holder), content_words(stance.target.text))
 
 
-def _place(article: Mapping[str, Any], field: str, position: int) -> str:
+def place(article: Mapping[str, Any], field: str, position: int) -> str:
+    """Which part of an article has a position: "title", or the number of the body's paragraph."""
     paragraphs: Iterable[Sequence[int]] = article["paragraphs"]
     return field if field == "title" else str(sum(1 for _, end in paragraphs if end <= position))

@@ -65,6 +65,17 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StanceOdds:
+    """Log-odds of an entity stance: `scale` times the relation head's, plus its side's, less `rival` times how far
+    those of its likeliest rival reach (`rasad.enrich.rivalry`)."""
+
+    scale: float
+    support: float
+    oppose: float
+    rival: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """`bundle.json` as written. `files` maps file names to SHA-256 in hexadecimal.
 
@@ -74,6 +85,7 @@ class Manifest:
     `headline_weights`, by label, are multiplied into that head's probabilities: headlines agree with their articles far
     more often than claims do (prior shift: Saerens et al., Neural Computation 14(1), 2002). `claim_weights` are so
     for the default head and watched claims: many that pass the gate are unrelated.
+    `stance_odds` make the probabilities of entity stances from those of the relation head; None leaves them.
     `trained_on` are the sets of sentences, as `rasad models eval` names them, whose labels the weights have seen.
     """
 
@@ -91,6 +103,7 @@ class Manifest:
     headline_weights: Mapping[str, float] = field(default_factory=dict)
     claim_weights: Mapping[str, float] = field(default_factory=dict)
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    stance_odds: StanceOdds | None = None
     licence: str = ""
     training_data: tuple[Mapping[str, Any], ...] = ()
     trained_on: tuple[str, ...] = ()
@@ -136,9 +149,9 @@ BUNDLED: Final = ("ner", "ner-fast", "stance")
 def load_bundle(path_or_hub_id: str | Path | None, *, task: Task | None) -> Bundle:
     """The bundle at a directory, checked: manifest, hashes, labels, operator set.
 
-    None or "default" is the one shipped for the task; another bare word names a variant that ships beside it, as "fast"
-    does `ner-fast`. With `task` None the bundle at a directory may be for any task. Raises
-    BundleError.
+    None or "default" is the one shipped for the task; where there is no such directory, a name of BUNDLED is that
+    bundle, and what is behind its task is enough of it, as "fast" for `ner-fast`. With `task` None the bundle may be
+    for any task. Raises BundleError.
     """
     directory = _directory(path_or_hub_id, task or "ner")
     manifest_bytes = _manifest_bytes(directory)
@@ -162,9 +175,9 @@ def _directory(path_or_hub_id: str | Path | None, task: Task) -> Path:
         return directory
     if directory.exists():
         raise BundleError(f"{directory}: not a directory; a bundle is a directory with bundle.json in it")
-    variant = bundled_directory(f"{task}-{path_or_hub_id}")
-    if "/" not in str(path_or_hub_id) and variant.is_dir():
-        return variant
+    for name in (str(path_or_hub_id), f"{task}-{path_or_hub_id}"):
+        if name in BUNDLED:
+            return bundled_directory(name)
     if isinstance(path_or_hub_id, str) and _HUB_ID.fullmatch(path_or_hub_id):
         raise BundleError(
             f"{path_or_hub_id}: no such directory; if it is a Hub id, make a bundle of it first: "
