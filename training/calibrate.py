@@ -15,6 +15,7 @@ import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -208,13 +209,13 @@ def stance_odds(engine: Engine, articles: Sequence[dict[str, Any]]) -> StanceOdd
     right: list[bool] = []
     found = entity_stances_of(engine, articles, LEAST_RIVAL, None)
     for article, stances in zip(articles, found, strict=True):
-        shown = [each.evidence[0] for each in stances]
-        places = [place(article, each.field, each.start) for each in shown]
-        for where in sorted(set(places)):
-            beside = [each for each, its in zip(stances, places, strict=True) if its == where]
+        where = [place(article, each.evidence[0].field, each.evidence[0].start) for each in stances]
+        order = sorted(range(len(stances)), key=where.__getitem__)
+        right += stances_right(article, [stances[index] for index in order])
+        for _, indices in groupby(order, key=where.__getitem__):
+            beside = [stances[index] for index in indices]
             for each, rival in zip(beside, rivalry(beside), strict=True):
                 inputs.append((log_odds(each), each.label == "support", each.label == "oppose", -rival))
-            right += [flag for flag, its in zip(stances_right(article, stances), places, strict=True) if its == where]
     if sum(right) < ENOUGH_RIGHT:
         return None
     weights = logistic(np.array(inputs, dtype=float), right)

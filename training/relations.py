@@ -348,19 +348,20 @@ class Articles:
 def stance_articles(data: Path) -> Articles:
     """The news corpus's train set and our own labels. The same are held out whatever the seed, so that runs can go on
     from one another and be averaged."""
-    guided = [*read_jsonl(data / "news/train.jsonl"), *labelled_articles(LABELS, data / "raw")]
-    freely = labelled_articles(CLAIMS, data / "raw")
-    articles = [each for each in (*guided, *freely) if "stances" in each.get("labelled", ("stances",))]
-    order = random.Random(0).sample(range(len(articles)), len(articles))
-    held_out = set(order[: len(articles) // HELD_OUT])
-    ids_of_guided = {each["id"] for each in guided}
-    made = Articles([], [], [])
-    for index, article in enumerate(articles):
-        if article["id"] in ids_of_guided:
-            (made.held_out if index in held_out else made.guided).append(article)
-        elif index not in held_out:
-            made.freely.append(article)
-    return made
+    guided, freely = (
+        [each for each in found if "stances" in each.get("labelled", ("stances",))]
+        for found in (
+            [*read_jsonl(data / "news/train.jsonl"), *labelled_articles(LABELS, data / "raw")],
+            labelled_articles(CLAIMS, data / "raw"),
+        )
+    )
+    total = len(guided) + len(freely)
+    held_out = set(random.Random(0).sample(range(total), total)[: total // HELD_OUT])
+    return Articles(
+        guided=[each for index, each in enumerate(guided) if index not in held_out],
+        freely=[each for index, each in enumerate(freely, start=len(guided)) if index not in held_out],
+        held_out=[each for index, each in enumerate(guided) if index in held_out],
+    )
 
 
 def finish(

@@ -78,12 +78,12 @@ def steps(data: Path, work: Path, minutes: float) -> Iterator[Step]:
     more = ("--relations", str(related_to_four), *slower, "--seed", "1")
     made = related_to_six / "relations.json"
     yield Step("relations", (str(tagger), str(data), str(related_to_six), *more), made)
-    guided = [work / f"relations-guided-{number}" for number in (4, 5, 6)]
-    for number, folder in enumerate(guided, start=4):
-        more = ("--relations", str(related_to_six), "--guided", *slower, "--dropout", "0.35", "--seed", str(number))
+    guided = {seed: work / f"relations-guided-{seed}" for seed in (4, 5, 6)}
+    for seed, folder in guided.items():
+        more = ("--relations", str(related_to_six), "--guided", *slower, "--dropout", "0.35", "--seed", str(seed))
         yield Step("relations", (str(tagger), str(data), str(folder), *more), folder / "relations.json")
     together = work / "relations-mean"
-    yield Step("average", (*map(str, guided), str(together)), together / "relations.json")
+    yield Step("average", (*map(str, guided.values()), str(together)), together / "relations.json")
     yield Step("relations", (str(together), str(data), str(related), "--rounds", "0"), related / "relations.json")
     yield Step("distil", (str(tagger), str(data), str(small)), small / "tokenizer.json")
     stance = work / "stance"

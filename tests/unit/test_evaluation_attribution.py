@@ -140,14 +140,18 @@ def stance(label: Any, holder: str, target: str, start: int) -> Stance:
     )
 
 
+def labelled_stance(target: str, start: int) -> dict[str, Any]:
+    return {
+        "holder": "حزب التقدم",
+        "target": target,
+        "stance": "oppose",
+        "evidence": {"field": "body", "start": start, "end": start + 4},
+    }
+
+
 def test_a_stance_is_right_with_its_paragraph_label_holder_and_target() -> None:
     second = BODY.index("ورفض")
-    gold = {
-        "holder": "حزب التقدم",
-        "target": "مشروع الموازنة",
-        "stance": "oppose",
-        "evidence": {"field": "body", "start": second, "end": second + 4},
-    }
+    gold = labelled_stance("مشروع الموازنة", second)
     for made, whole, polarity in (
         (stance("oppose", "التقدم", "الموازنة", second), 1, 1),
         (stance("oppose", "السراج", "الموازنة", second), 0, 1),
@@ -162,12 +166,7 @@ def test_a_stance_is_right_with_its_paragraph_label_holder_and_target() -> None:
 
 def test_of_two_that_agree_with_one_label_the_likelier_is_right() -> None:
     start = BODY.index("ورفض")
-    gold = {
-        "holder": "حزب التقدم",
-        "target": "الموازنة",
-        "stance": "oppose",
-        "evidence": {"field": "body", "start": start, "end": start + 4},
-    }
+    gold = labelled_stance("الموازنة", start)
     made = [
         replace(stance("oppose", "التقدم", "الموازنة", start), probs={"oppose": prob, "support": 1 - prob})
         for prob in (0.4, 0.7, 0.2)

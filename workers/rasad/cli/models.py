@@ -32,10 +32,9 @@ def show(
     Example: `rasad models show ner`. Figures are those of the manifest; `rasad models eval` measures them anew.
     """
     with clear_errors():
-        from rasad.inference.bundle import BUNDLED, bundled_directory, load_bundle
+        from rasad.inference.bundle import load_bundle
 
-        wanted = [bundle] if bundle else [str(bundled_directory(name)) for name in BUNDLED]
-        found = [load_bundle(each, task=None) for each in wanted]
+        found = [load_bundle(each, task=None) for each in _one_or_bundled(bundle)]
     for number, each in enumerate(found):
         if number:
             out.print()
@@ -43,6 +42,13 @@ def show(
             out.print(f"{name + ':':<14}{lines[0]}", markup=False, soft_wrap=True)
             for line in lines[1:]:
                 out.print(f"{'':<14}{line}", markup=False, soft_wrap=True)
+
+
+def _one_or_bundled(bundle: str | None) -> list[str]:
+    """What to load for a bundle that was named, or for none: all that ship."""
+    from rasad.inference.bundle import BUNDLED, bundled_directory
+
+    return [bundle] if bundle else [str(bundled_directory(name)) for name in BUNDLED]
 
 
 def _described(bundle: Bundle) -> Iterator[tuple[str, list[str]]]:
@@ -173,12 +179,10 @@ def check(
     if fp32 is not None and bundle is None:
         fail("--fp32 is a graph of one bundle: name the bundle", 2)
     with clear_errors():
-        from rasad.inference.bundle import BUNDLED, bundled_directory
         from rasad.inference.verification import verify
 
-        wanted = [bundle] if bundle else [str(bundled_directory(name)) for name in BUNDLED]
         failed = 0
-        for each in wanted:
+        for each in _one_or_bundled(bundle):
             out.print(each, style="bold", markup=False)
             for check in verify(each, fp32=fp32):
                 mark = "[green]pass[/]" if check.passed else "[red]fail[/]"

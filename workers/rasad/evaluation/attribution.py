@@ -157,27 +157,27 @@ def stance_result(articles: Sequence[Mapping[str, Any]], stances: Sequence[Seque
 
 def stances_right(article: Mapping[str, Any], stances: Sequence[Stance]) -> list[bool]:
     """Which of an article's stances agree with a labelled one, the likeliest first and each label used once."""
-    left = [_labelled(article, each) for each in article["stances"]]
-    right = [False] * len(stances)
-    for index in sorted(range(len(stances)), key=lambda index: -stances[index].probs[stances[index].label]):
-        mine = _found(article, stances[index])
-        hit = next((each for each in left if each.agrees(mine)), None)
-        if hit is not None:
-            left.remove(hit)
-            right[index] = True
-    return right
+    order = sorted(range(len(stances)), key=lambda index: -stances[index].probs[stances[index].label])
+    found = [_found(article, stances[index]) for index in order]
+    hits = _hits([_labelled(article, each) for each in article["stances"]], found, whole=True)
+    return [hit for _, hit in sorted(zip(order, hits, strict=True))]
 
 
 def _score(gold: Sequence[list[_Standing]], found: Sequence[list[_Standing]], *, whole: bool) -> Score:
-    correct = 0
-    for wanted, mine in zip(gold, found, strict=True):
-        left = list(wanted)
-        for each in mine:
-            hit = next((one for one in left if (one.agrees(each) if whole else one.side(each))), None)
-            if hit is not None:
-                left.remove(hit)
-                correct += 1
+    correct = sum(sum(_hits(wanted, mine, whole=whole)) for wanted, mine in zip(gold, found, strict=True))
     return Score(correct, sum(map(len, found)), sum(map(len, gold)))
+
+
+def _hits(gold: Sequence[_Standing], found: Sequence[_Standing], *, whole: bool) -> list[bool]:
+    """Which of an article's stances are right, in order, each label used once."""
+    left = list(gold)
+    made = []
+    for each in found:
+        hit = next((one for one in left if (one.agrees(each) if whole else one.side(each))), None)
+        if hit is not None:
+            left.remove(hit)
+        made.append(hit is not None)
+    return made
 
 
 def _labelled(article: Mapping[str, Any], stance: Mapping[str, Any]) -> _Standing:
