@@ -6,6 +6,8 @@ If a test of the stock transport fails after an upgrade, Faust has mended that f
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,30 @@ STOCK = faust_aiokafka.Transport
 OURS = offset_tracking.Transport
 
 
+def app_on(
+    transport: Any, connection: Connection, topic: str, group: str, datadir: Path, consume: Any, commit_every_s: float
+) -> Any:
+    """A Faust app with one agent, `consume`, on a topic; for the loop that runs."""
+    app = faust.App(
+        group,
+        loop=asyncio.get_running_loop(),
+        broker=connection.faust_urls(),
+        broker_session_timeout=6,
+        broker_commit_interval=commit_every_s,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        stream_wait_empty=False,
+        web_enabled=False,
+        autodiscover=False,
+        store="memory://",
+        datadir=datadir,
+    )
+    app.transport = transport(app.conf.broker_consumer, app)
+    raw = app.topic(topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+    app.agent(raw, name="consume", concurrency=1)(consume)
+    return app
+
+
 def committed_with(
     transport: Any, connection: Connection, topic: str, group: str, held_back: set[int], last: int, datadir: Path
 ) -> tuple[list[int], int | None]:
@@ -46,23 +72,7 @@ def committed_with(
                 all_read.set()
 
     async def work() -> None:
-        app = faust.App(
-            group,
-            loop=asyncio.get_running_loop(),
-            broker=connection.faust_urls(),
-            broker_session_timeout=6,
-            broker_commit_interval=0.2,
-            topic_allow_declare=False,
-            topic_disable_leader=True,
-            stream_wait_empty=False,
-            web_enabled=False,
-            autodiscover=False,
-            store="memory://",
-            datadir=datadir,
-        )
-        app.transport = transport(app.conf.broker_consumer, app)
-        raw = app.topic(topic, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
-        app.agent(raw, name="hold back", concurrency=1)(consume)
+        app = app_on(transport, connection, topic, group, datadir, consume, commit_every_s=0.2)
         await app.start()
         async with asyncio.timeout(20):
             await all_read.wait()
@@ -72,6 +82,32 @@ def committed_with(
     asyncio.run(work())
     (partition,) = lag(connection, group, topic)
     return read, partition.committed
+
+
+def stopped_after_crash(connection: Connection, topic: str, group: str, datadir: Path) -> float:
+    """Finish one record and crash before it is committed; once the consumer's thread is gone, how long a stop takes."""
+    finished = asyncio.Event()
+
+    async def consume(stream: Any) -> None:
+        stream.enable_acks = False
+        async for event in stream.events():
+            await stream.ack(event)
+            finished.set()
+
+    async def work() -> float:
+        app = app_on(OURS, connection, topic, group, datadir, consume, commit_every_s=60)
+        await app.start()
+        async with asyncio.timeout(20):
+            await finished.wait()
+        await app.consumer.crash(OSError("the disk is on fire"))
+        async with asyncio.timeout(20):
+            await asyncio.to_thread(app.consumer._thread._thread.stop)
+        begun = time.monotonic()
+        async with asyncio.timeout(20):
+            await app.stop()
+        return time.monotonic() - begun
+
+    return asyncio.run(work())
 
 
 @pytest.fixture
@@ -144,6 +180,19 @@ class TestGaps:
             OURS, connection, one_record_a_transaction, group, held_back=set(), last=8, datadir=tmp_path
         )
         assert commit == 9
+
+
+@pytest.mark.kafka
+def test_a_consumer_that_crashed_stops_at_once_and_without_an_error(
+    connection: Connection, ordered_topics: TopicSettings, group: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    produce(connection, ordered_topics.raw, [article(0)])
+    assert stopped_after_crash(connection, ordered_topics.raw, group, tmp_path) < 10
+    told = [entry.getMessage() for entry in caplog.records if entry.levelno >= logging.ERROR]
+    assert told
+    assert all("the disk is on fire" in line for line in told)
+    (partition,) = lag(connection, group, ordered_topics.raw)
+    assert partition.committed == 0
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=30), st.randoms(use_true_random=False))

@@ -18,6 +18,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from aiokafka.errors import CommitFailedError
@@ -81,6 +82,11 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[mis
         # Faust offers read_committed only with its own transactions; an aborted article must not be enriched.
         consumer._isolation_level = "read_committed"  # noqa: SLF001
         return consumer
+
+    def _stopped_set(self) -> None:
+        # After a crash the thread ends by itself, at any time from then on, and closes its loop.
+        with suppress(RuntimeError):
+            super()._stopped_set()
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Seek every assigned partition to its committed offset; gives these offsets."""
@@ -155,6 +161,11 @@ class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Mapping[TP, Any]:  # noqa: ASYNC109
         fetched: Fetched = await super()._getmany(active_partitions, timeout)
         return fetched if fetched.seeks == self._thread.seeks else {}
+
+    async def on_stop(self) -> None:
+        """Commit what is finished; not after a crash, when the thread that would do it may be gone."""
+        if not self.crashed:
+            await super().on_stop()
 
     async def perform_seek(self) -> None:
         """Go back to the committed offsets: what is in flight will be handed out again."""
