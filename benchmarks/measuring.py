@@ -21,33 +21,42 @@ class Timings:
         """Seconds."""
         return statistics.median(self.seconds[way])
 
+    def each_round(self) -> list[dict[str, float]]:
+        """Seconds by way, round by round: what was timed within a minute or two."""
+        return [dict(zip(self.seconds, times, strict=True)) for times in zip(*self.seconds.values(), strict=True)]
+
     def times_as_fast(self, way: str, other: str) -> float:
         """How many times `way` went into `other`: the median over the rounds, each of which is one comparison."""
-        pairs = zip(self.seconds[way], self.seconds[other], strict=True)
-        return statistics.median(second / first for first, second in pairs)
+        return statistics.median(times[other] / times[way] for times in self.each_round())
 
     def spread(self, way: str) -> float:
         """How far apart the rounds are: (slowest - fastest) / median."""
         return (max(self.seconds[way]) - min(self.seconds[way])) / self.median(way)
 
 
-def interleaved(ways: Mapping[str, Callable[[], object]], rounds: int, *, name: str, warm_up: bool = True) -> Timings:
-    """Time each way once a round; every round begins with another one. `warm_up` calls each once before that."""
+def interleaved(ways: Mapping[str, Callable[[], object]], rounds: int, *, name: str, seconds: float = 0.0) -> Timings:
+    """Time each way once a round; every round begins with another one. Each way runs once before that.
+
+    There are `rounds` of them, or more where as many as the first runs foretell fit into `seconds`: what takes no time
+    needs many rounds, or one slow moment of the machine falls on all of them.
+    """
     order = list(ways)
-    seconds: dict[str, list[float]] = {way: [] for way in order}
-    with progress(name, (rounds + warm_up) * len(order)) as done:
-        if warm_up:
-            for number, way in enumerate(order, 1):
-                ways[way]()
-                done(number)
+    begun = time.perf_counter()
+    with progress(f"{name}, once before", len(order)) as done:
+        for number, way in enumerate(order, 1):
+            ways[way]()
+            done(number)
+    rounds = max(rounds, round(seconds / (time.perf_counter() - begun)))
+    taken: dict[str, list[float]] = {way: [] for way in order}
+    with progress(name, rounds * len(order)) as done:
         for number in range(rounds):
             first = number % len(order)
             for position, way in enumerate(order[first:] + order[:first], 1):
                 begun = time.perf_counter()
                 ways[way]()
-                seconds[way].append(time.perf_counter() - begun)
-                done((number + warm_up) * len(order) + position)
-    return Timings(seconds)
+                taken[way].append(time.perf_counter() - begun)
+                done(number * len(order) + position)
+    return Timings(taken)
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -48,6 +48,8 @@ FIRST_TRY_READS: Final = weights.POSITIONS - 2
 """Tokens of an article, special ones not counted."""
 MEDIAN_LOAD: Final = 0.5
 """Of what the engine alone takes of the median article."""
+ALONE: Final = 9
+"""Times that the engine is given the median article before and after each load, while the workers sleep."""
 POOL: Final = 300
 """Different articles, where the data has as many."""
 _FRESH: Final = itertools.count()
@@ -92,14 +94,14 @@ def enrich_all(enricher: Enricher, played: Sequence[RawArticle]) -> None:
         enricher.enrich(batch)
 
 
-def seconds_alone(enricher: Enricher, article: RawArticle, rounds: int) -> float:
-    """The engine's median time for one article with nothing beside it."""
+def seconds_alone(enricher: Enricher, article: RawArticle) -> list[float]:
+    """What the engine takes for one article with nothing beside it, a few times."""
     seconds = []
-    for record in _numbered([article] * (rounds + 1)):
+    for record in _numbered([article] * (ALONE + 1)):
         begun = time.perf_counter()
         enricher.enrich([record])
         seconds.append(time.perf_counter() - begun)
-    return percentile(seconds[1:], 0.5)
+    return seconds[1:]
 
 
 def tokens_of(played: Sequence[RawArticle]) -> list[int]:
@@ -149,6 +151,37 @@ def throughput(
     return interleaved(ways, rounds, name="throughput")
 
 
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Seconds from when each article was due to its outcome, and of the engine for the median article meanwhile."""
+
+    taken: Sequence[float]
+    alone: float
+
+    def cells(self) -> list[str]:
+        """Articles, percentiles in milliseconds, and the last one beside the engine."""
+        found = [percentile(self.taken, share) for share in (0.5, 0.95, 0.99)]
+        return [whole(len(self.taken)), *(whole(1000 * each) for each in found), times(found[-1] / self.alone)]
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What to send of which articles: `rate` a second for `seconds`, but `least` of them."""
+
+    name: str
+    rate: float
+    given: Sequence[RawArticle]
+    least: int
+
+    def put_on(self, subject: Subject, enricher: Enricher, median: RawArticle, name: str, seconds: float) -> Latency:
+        """Send them to a worker; the engine has the median article to itself right before and after."""
+        sent = articles.repeated(self.given, max(round(self.rate * seconds), self.least))
+        before = seconds_alone(enricher, median)
+        with progress(f"{name} at {self.name}", len(sent)) as done:
+            taken = subject.latencies(sent, self.rate, done)
+        return Latency(taken, percentile([*before, *seconds_alone(enricher, median)], 0.5))
+
+
 def comparison(timings: Timings, name: str, first_try: str, read: Mapping[str, int]) -> str:
     """How many times as fast a worker is as a first try, an article and a token."""
     ratio = timings.times_as_fast(name, first_try)
@@ -158,14 +191,12 @@ def comparison(timings: Timings, name: str, first_try: str, read: Mapping[str, i
     )
 
 
-def notes(pool: Sequence[int], played: Sequence[int], median: int, alone: float) -> list[str]:
-    """How to read the table; tokens of the articles, of the median one, and its seconds in the engine."""
+def notes(pool: Sequence[int], played: Sequence[int], median: int, alone: Sequence[float]) -> list[str]:
+    """How to read the table; tokens of the articles, of the median one, and its seconds in the engine row by row."""
     long = sum(each > 4 * median for each in pool) / len(pool)
     read = sum(min(each, FIRST_TRY_READS) for each in played) / sum(played)
     tiny = f"{weights.TINY.layers} layer of {weights.TINY.hidden}"
-    latencies = (
-        "Latencies are from a record's timestamp to its outcome's arrival; of fewer than 100, p99 is the slowest."
-    )
+    latencies = "Latencies are from a record's timestamp to its outcome's arrival."
     of_load = (
         "`load`: share of the worker's own throughput at which articles were sent; at `median article` it is one of "
         f"median length, {median} tokens, over and over, and the share one of what the engine alone takes of it."
@@ -175,8 +206,9 @@ def notes(pool: Sequence[int], played: Sequence[int], median: int, alone: float)
         f"{percent(read)} of these."
     )
     of_p99 = (
-        f"`p99 is`: so many times the engine's {whole(1000 * alone)} ms for the median article alone. "
-        f"{100 * long:.1f} % of all articles are more than four times as long as that one."
+        "`p99 is`: so many times what the engine took for the median article alone, right before and after: "
+        f"{whole(1000 * min(alone))} to {whole(1000 * max(alone))} ms. {100 * long:.1f} % of all articles are more "
+        "than four times as long as that one."
     )
     of_rasad = (
         f"{FAUST} and {TRANSACTIONAL}: all of Rasad, which is names of eight types, quotes, entity stances, and the "
@@ -210,7 +242,7 @@ def main(data: DataOption = None, quick: QuickOption = False) -> None:
 
     Example: `python -m benchmarks.worker --data DIR`
     """
-    count, rounds, seconds, least = (12, 1, 5.0, 6) if quick else (120, 3, 20.0, 15)
+    count, rounds, seconds, least, least_median = (12, 1, 5.0, 6, 6) if quick else (120, 5, 20.0, 100, 300)
     pool = articles.load(data, POOL)
     played = articles.repeated(pool, count)
     tokens = tokens_of(played)
@@ -232,27 +264,26 @@ def main(data: DataOption = None, quick: QuickOption = False) -> None:
         subjects(connection, Path(folder)) as running,
     ):
         timings = throughput(enricher, running, played, rounds)
-        alone = seconds_alone(enricher, pool[median], 2 * rounds + 1)
         engine = count / timings.median(ENGINE)
+        one = percentile(seconds_alone(enricher, pool[median]), 0.5)
+        alone = []
         read = {name: sum(cut if name in (FIRST_TRY, FIRST_TRY_STANCE) else tokens) for name in (ENGINE, *running)}
         report.add(ENGINE, figure(engine), whole(read[ENGINE] / timings.median(ENGINE)), *[""] * 8)
         for name, subject in running.items():
             capacity = count / timings.median(name)
-            told = [figure(capacity), whole(read[name] / timings.median(name)), percent(capacity / engine)]
+            share = timings.times_as_fast(name, ENGINE)
+            told = [figure(capacity), whole(read[name] / timings.median(name)), percent(share)]
+            loads = [Load(percent(load), load * capacity, pool, least) for load in LOADS]
+            if name != FIRST_TRY:
+                of_one = f"{percent(MEDIAN_LOAD)}, median article"
+                loads.append(Load(of_one, MEDIAN_LOAD / one, [pool[median]], least_median))
+            for load in loads if name in LATENCIES_OF else ():
+                latency = load.put_on(subject, enricher, pool[median], name, seconds)
+                alone.append(latency.alone)
+                report.add(name, *told, load.name, figure(load.rate), *latency.cells())
+                told = ["", "", ""]
             if name not in LATENCIES_OF:
                 report.add(name, *told, *[""] * 7)
-                continue
-            loads = [(percent(load), load * capacity, pool) for load in LOADS]
-            if name != FIRST_TRY:
-                loads.append((f"{percent(MEDIAN_LOAD)}, median article", MEDIAN_LOAD / alone, [pool[median]]))
-            for load, rate, given in loads:
-                sent = articles.repeated(given, max(round(rate * seconds), least))
-                with progress(f"{name} at {load}", len(sent)) as done:
-                    taken = subject.latencies(sent, rate, done)
-                found = [percentile(taken, share) for share in (0.5, 0.95, 0.99)]
-                shown = [whole(1000 * each) for each in found]
-                report.add(name, *told, load, figure(rate), whole(len(taken)), *shown, times(found[-1] / alone))
-                told = ["", "", ""]
     report.notes += notes(in_pool, tokens, in_pool[median], alone)
     report.notes += [
         comparison(timings, FAUST, FIRST_TRY_STANCE, read),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from benchmarks import articles
@@ -17,6 +19,16 @@ def test_every_round_has_each_way_once_and_begins_with_another() -> None:
     timings = interleaved(ways, 3, name="test")
     assert "".join(calls) == "abc" + "abc" + "bca" + "cab"
     assert {name: len(seconds) for name, seconds in timings.seconds.items()} == {"a": 3, "b": 3, "c": 3}
+
+
+def test_what_takes_no_time_has_more_rounds() -> None:
+    timings = interleaved({"a": lambda: time.sleep(0.01), "b": lambda: None}, 2, name="test", seconds=0.1)
+    assert 5 <= len(timings.each_round()) <= 10
+
+
+def test_rounds_keep_together_what_was_timed_together() -> None:
+    timings = Timings({"a": [1.0, 2.0], "b": [3.0, 4.0]})
+    assert timings.each_round() == [{"a": 1.0, "b": 3.0}, {"a": 2.0, "b": 4.0}]
 
 
 def test_a_ratio_is_the_median_of_the_rounds_and_not_of_their_extremes() -> None:
