@@ -57,6 +57,8 @@ def test_blank_lines_after_the_headline_belong_to_neither(blank: str):
 
 def test_blank_lines_before_the_headline_are_passed_over():
     assert article(f" \r\n\n {TITLE}\n{BODY}").title == " " + TITLE
+    got = article(f"\u200f\n\ufeff\u200b \n{TITLE}\n\u200f\n{BODY}")
+    assert (got.title, got.body) == (TITLE, BODY)
 
 
 def test_a_headline_alone_is_an_article():

@@ -143,8 +143,9 @@ def test_parts_of_persons(part: str, whole: str, expected: bool) -> None:
     assert is_part_of_person(bare_words(name_key(part)), bare_words(name_key(whole))) is expected
 
 
-def test_a_body_in_brackets_is_another_name_of_the_one_before() -> None:
-    text = 'قوات سوريا الديمقراطية ("قسد") وقسد ومنظمة (إيران)'
+@pytest.mark.parametrize("bracketed", ['("قسد")', "\u200f(\u202bقسد\u200f)"])
+def test_a_body_in_brackets_is_another_name_of_the_one_before(bracketed: str) -> None:
+    text = f"قوات سوريا الديمقراطية {bracketed} وقسد ومنظمة (إيران)"
     _, found = named_in(text, ("قوات سوريا الديمقراطية", "ORG"), ("قسد", "ORG"), ("قسد", "ORG"), ("إيران", "LOC"))
     assert [entity.canonical for entity in found.entities] == ["قوات سوريا الديمقراطية", "إيران"]
     assert found.entity_of_name == (0, 0, 0, 1)

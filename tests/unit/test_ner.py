@@ -8,6 +8,7 @@ import pytest
 
 from rasad.enrich.ner import Name, entity_type, name_spans, named, names, trim
 from rasad.enrich.reading import Document, documents, score_words
+from rasad.enrich.recurrence import raised
 from rasad.inference.bundle import Head
 from rasad.inference.decoding import LabelledSpan, Scores
 from rasad.inference.engine import Engine
@@ -174,12 +175,22 @@ def test_no_name_goes_on_in_the_next_line(read: Read, gap: str) -> None:
         ),
         (("أعلنت [ORG البرمجيات الحرة] أن", "إلى البرمجيات ثم"), ["ORG البرمجيات الحرة"]),
         (("زار [PER ريتشارد عون] مصر", "من عون إلى"), ["PER ريتشارد عون"]),
+        (("قال [PER محمد عبد السلام] إن", "محادثات السلام ثم"), ["PER محمد عبد السلام"]),
+        (("قال [PER صلاح الدين] إن", "رجال الدين ثم"), ["PER صلاح الدين"]),
+        (("قال [PER محمد عبد السلام] إن", "زار عبد السلام مصر"), ["PER محمد عبد السلام", "PER عبد السلام"]),
+        (("قال [PER حسن نصر الله] إن", "زار نصر الله مصر والله"), ["PER حسن نصر الله", "PER نصر الله"]),
+        (("أعلنت [ORG أمل] أن", "بشكل كامل ثم"), ["ORG أمل"]),
         (("في [GPE إسبانيا] أمس", "كأس إسبانيا ثم"), ["GPE إسبانيا"]),
         (("زار [PER ستولمان] مصر", "في [ORG مؤسسة ستولمان] أمس"), ["PER ستولمان", "ORG مؤسسة ستولمان"]),
     ],
 )
 def test_what_an_article_names_once_it_names_everywhere(read: Read, fields: tuple[str, ...], named: list[str]) -> None:
     assert spans_in(read, *fields) == named
+
+
+def test_a_head_without_labels_for_what_follows_raises_the_first_word() -> None:
+    scores = np.zeros((3, 2), np.float32)
+    assert raised(scores, ("O", "B-PER"), [(0, 1, "PER"), (1, 3, "PER")])[:, 1].tolist() == [6.0, 6.0, 0.0]
 
 
 def test_a_name_that_is_not_sure_names_nothing_elsewhere(read: Read) -> None:

@@ -79,6 +79,13 @@ def test_examples(text, expected):
     assert normalise(text).text == expected
 
 
+def test_normalising_again_changes_nothing():
+    text = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x10000)]))
+    once = normalise(text).text
+    assert normalise(once).text == once
+    assert normalise("ﯾوسف ﮐﺎرﯾﮐﺎﺗور").text == "يوسف كاريكاتور"
+
+
 def test_a_span_takes_its_marks_along():
     text = "وَلُبْنَانُ."
     result = normalise(text)

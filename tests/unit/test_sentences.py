@@ -180,6 +180,8 @@ def test_a_long_quotation_is_cut_at_its_marks():
         "a.",
         "ا",
         '".',
+        '.""',
+        ".“”",
         "\u200f.",
     ],
 )

@@ -17,6 +17,7 @@ import orjson
 
 from rasad.messages import DeadLetter, DeadLetterReason, RawArticle, Record, derived_id
 from rasad.text.script import arabic_share, language
+from rasad.text.sentences import INVISIBLE
 
 MAX_BYTES: Final = 1_048_576
 """Default limit of a record's value, in bytes: Kafka's own default for a message."""
@@ -48,7 +49,7 @@ _OPENING: Final = b"[{"
 _CLOSING: Final = b"]}"
 _STEPS: Final = bytes.maketrans(_OPENING + _CLOSING, bytes([1, 1, 255, 255]))  # 255 is -1 as int8
 _NOT_BRACKETS: Final = bytes(code for code in range(256) if code not in _OPENING + _CLOSING)
-_BLANK_LINES: Final = re.compile(r"(?:[^\S\r\n]*+(?:\r\n?|\n))*+")
+_BLANK_LINES: Final = re.compile(rf"(?:(?:[^\S\r\n]|[{INVISIBLE}])*+(?:\r\n?|\n))*+")
 _LINE_END: Final = re.compile(r"\r\n?|\n")
 
 

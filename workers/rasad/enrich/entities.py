@@ -14,6 +14,7 @@ from rasad.enrich.ner import Name
 from rasad.messages import Entity, EntitySubtype, EntityType, Field, derived_id
 from rasad.text.lexicon import CHILD_OF, COUNTRIES, KINDS_OF_BODY
 from rasad.text.search_key import search_key
+from rasad.text.sentences import INVISIBLE
 
 Choice = TypeVar("Choice")
 
@@ -51,8 +52,9 @@ _ORGANISATION: Final = search_key("المنظمة")
 _SHORTEST_BASE: Final = 2
 """Words that a name has at least before an adjective that is left off."""
 
-_BETWEEN_ALIAS: Final = re.compile(r"[\s\"“”«»]*\(\s*[\"“”«»]*")
-_AFTER_ALIAS: Final = re.compile(r"[\s\"“”«»]*\)")
+_AROUND_ALIAS: Final = rf"[\s\"“”«»{INVISIBLE}]*+"
+_BETWEEN_ALIAS: Final = re.compile(rf"{_AROUND_ALIAS}\({_AROUND_ALIAS}")
+_AFTER_ALIAS: Final = re.compile(rf"{_AROUND_ALIAS}\)")
 _NISBA: Final = re.compile(r"ال\w{2,}يه?")
 _MARKS: Final = re.compile(r"[^\w\s]+")
 
@@ -80,10 +82,11 @@ class EntityIndex:
                 self._by_word[word].append(number)
 
     def called(self, words: str) -> int | None:
-        """The entity of that name, or the only person of whose name it is a part."""
+        """The entity of that name, or with that body's adjective, or the only person of whose name it is a part."""
         key = name_key(words)
-        if key in self._by_form:
-            return self._by_form[key]
+        for form in (key, _without_adjective(key)):
+            if form in self._by_form:
+                return self._by_form[form]
         wanted = bare_words(key)
         near = min((self._by_word.get(word, []) for word in wanted), key=len, default=[])
         persons = (number for number in near if self.entities[number].type == "PER")

@@ -16,8 +16,9 @@ from rasad.inference.decoding import LabelledSpan
 from rasad.messages import Field, Quote
 from rasad.text.clitics import strip_proclitics
 from rasad.text.marks import closes
+from rasad.text.normalise import DELETED, normalised_text
 from rasad.text.search_key import search_key
-from rasad.text.sentences import LINE_BREAKS
+from rasad.text.sentences import INVISIBLE, LINE_BREAKS
 
 Kind = Literal["direct", "indirect", "cue", "speaker"]
 
@@ -51,7 +52,10 @@ _FEWEST_WORDS_WITHOUT_CUE: Final = 4
 _SENTENCE_END: Final = re.compile(rf"(?<![\s.\"“«(]\w)[.!?؟]|[{LINE_BREAKS}]")
 """A full stop or line break; the mark of an initial (`د.`) is none."""
 
-_WORD_BEFORE: Final = re.compile(r"(?<!\w)((?:[^\W\d_]|[\u064b-\u0652ـ])+)[^\S\n\r]+\Z")
+# Possessive, for a tatweel is both a letter and a mark.
+_WORD_BEFORE: Final = re.compile(
+    rf"(?<![\w{DELETED}])([{DELETED}]*+(?:[^\W\d_][{DELETED}]*+)++)(?:[^\S{LINE_BREAKS}]|[{INVISIBLE}])++\Z"
+)
 _WITH_ARTICLE: Final = re.compile(r"[وفبك]?ال\w|لل\w")
 _THEIRS: Final = ("ه", "ها", "هم")
 """A noun with a pronoun is definite: `نجله محمد`."""
@@ -65,17 +69,17 @@ _NO_NOUNS: Final = frozenset(
 """Words before a name that own nothing: particles, verbs, and titles that stand without ال."""
 
 _ADVERB: Final = re.compile(
-    r"و?(?:قائل|مضيف|مؤكد|موضح|مشير|مشدد|معتبر|مبين|معلن|مطالب|متهم|داعي|محذر|لافت|منوه|كاشف)(?:ا|اً|ًا|ة|ةً)"
+    "و?(?:قائل|مضيف|مؤكد|موضح|مشير|مشدد|معتبر|مبين|معلن|مطالب|متهم|داعي|محذر|لافت|منوه|كاشف)[اة]"
 )
-"""A reporting word that needs a sentence of its own speaker before it."""
+"""A reporting word, normalised, that needs a sentence of its own speaker before it."""
 
-_DEFINITE: Final = re.compile(rf"[^\S{LINE_BREAKS}]+(ال\w{{2,}})")
+_DEFINITE: Final = re.compile(rf"[^\S{LINE_BREAKS}]+(ا[{DELETED}]*+ل[{DELETED}]*+(?:\w[{DELETED}]*+){{2,}})")
 _OUTLET_NOUN: Final = "(?:وكالة|صحيفة|جريدة|مجلة|قناة|شبكة|موقع|إذاعة|تلفزيون)(?: ال[أا]نباء)?"
 _OUTLET: Final = re.compile(rf"[^\S{LINE_BREAKS}]+{_OUTLET_NOUN}(?=[^\S{LINE_BREAKS}])")
 """The noun of a news outlet before its name, which is no part of it: `ذكرت صحيفة "الغارديان"`."""
 _TOLD_OUTLET: Final = re.compile(rf"\bل{_OUTLET_NOUN}[\s\"“«]+$")
 
-_EDGES: Final = " \t\r\n\"'“”„«»‘’:،,"
+_EDGES: Final = " \t\r\n\"'“”„«»‘’:،," + INVISIBLE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -329,7 +333,7 @@ class _Scene:
 
         Nobody named before `previous`, where the content before ends.
         """
-        if cue is None or not _ADVERB.fullmatch(self._text, cue.start, cue.end):
+        if cue is None or not _ADVERB.fullmatch(normalised_text(self._text[cue.start : cue.end])):
             return None
         low = max(previous, cue.start - _PERSON_REACH)
         ends = [end.end() for end in _SENTENCE_END.finditer(self._text, low, cue.start)]

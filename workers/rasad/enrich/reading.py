@@ -50,7 +50,7 @@ class FieldText:
         words = self.tokenized.words
         return self.tokenized.normalised.to_input(int(words[first_word, 0]), int(words[end_word - 1, 1]))
 
-    @property
+    @cached_property
     def word_spans(self) -> npt.NDArray[np.int32]:
         """Every word as a span of the field as it arrived, `[words, 2]`."""
         return self.tokenized.normalised.offsets[self.tokenized.words]

@@ -30,6 +30,12 @@ _SHORTEST_NAME: Final = 3
 
 _SHORTEST_SURNAME: Final = 4
 """Letters of a person's last word that stands for the whole name."""
+_SHORTEST_CUT: Final = 4
+"""Letters of what is left of a word whose first one may be a proclitic: `كامل` is not `أمل`."""
+
+_COMPOUND_BEFORE: Final = frozenset(search_key("عبد أبو أبي أم").split())
+_COMPOUND_LAST: Final = frozenset(search_key("الله الدين الإسلام").split())
+"""What makes one name of a person's last two words (`عبد السلام`, `صلاح الدين`), of which the last is a common word."""
 
 _PROCLITICS: Final = re.compile(r"[وف]?[بلك]?")
 _BEFORE_ARTICLE: Final = re.compile(r"[وف]?ل(?=ل)")
@@ -53,11 +59,17 @@ def recurring_names(
             start, end = text.input_span(span.start, span.end)
             core = strip_proclitics(text.tokenized.text[start:end], seen=frozenset())
             whole = tuple(search_key(core.canonical).split())
-            surname = whole[-1:] if span.type in persons and len(whole) > 1 else ()
+            surname = _surname(whole) if span.type in persons else ()
             for name, letters in ((whole, _SHORTEST_NAME), (surname, _SHORTEST_SURNAME)):
                 if sum(map(len, name)) >= letters:
                     found[name] = max(found.get(name, (0.0, "")), (span.prob, span.type))
     return {name: kind for name, (_, kind) in found.items()}
+
+
+def _surname(whole: NameKeys) -> NameKeys:
+    """What stands for a person's whole name: its last word, or two that are one name. Empty where there is no more."""
+    size = 2 if len(whole) > 1 and (whole[-2] in _COMPOUND_BEFORE or whole[-1] in _COMPOUND_LAST) else 1
+    return whole[-size:] if len(whole) > size else ()
 
 
 def recurrences(
@@ -94,7 +106,8 @@ def _forms(key: str) -> Iterator[str]:
     """A word's key as it stands, and what it is without letters that may be proclitics."""
     yield key
     for size in range(1, len(_PROCLITICS.match(key)[0]) + 1):  # type: ignore[index]
-        yield key[size:]
+        if len(key) - size >= _SHORTEST_CUT:
+            yield key[size:]
     before = _BEFORE_ARTICLE.match(key)
     if before:
         yield "ا" + key[before.end() :]
@@ -105,5 +118,6 @@ def raised(scores: Scores, labels: Sequence[str], found: Iterable[tuple[int, int
     made = scores.copy()
     for start, end, kind in found:
         made[start, labels.index(f"B-{kind}")] += _RAISE
-        made[start + 1 : end, labels.index(f"I-{kind}")] += _RAISE
+        if end > start + 1 and f"I-{kind}" in labels:
+            made[start + 1 : end, labels.index(f"I-{kind}")] += _RAISE
     return made

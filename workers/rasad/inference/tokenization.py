@@ -215,7 +215,7 @@ def windows(tokenized: Sequence[TokenizedText], capacity: int) -> list[tuple[int
 
 
 def cut(length: int, sentence_starts: Ints, word_starts: Ints, capacity: int) -> list[tuple[int, int]]:
-    """Part `[0, length)` into as few windows as whole sentences allow, none longer than `capacity`, about equally long.
+    """Part `[0, length)` into few windows of whole sentences, none longer than `capacity`, about equally long.
 
     Starts are sorted. A sentence longer than a window is cut where a word begins, a word longer than a window
     anywhere. Even windows, rather than full ones and a short last one, give each the same context and pad little.

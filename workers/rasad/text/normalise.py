@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-NORMALISER: Final = "rasad-arabic-2"
+NORMALISER: Final = "rasad-arabic-3"
 """Version of these rules: part of the pipeline's identity, bumped whenever an output could change."""
 
 _DELETED: Final = [
@@ -74,7 +74,7 @@ def _table() -> npt.NDArray[np.uint32]:
     for code in [*range(0xFB50, 0xFE00), *range(0xFE70, 0xFF00)]:
         compatible = unicodedata.normalize("NFKC", chr(code))
         if len(compatible) == 1:
-            table[code] = ord(compatible)
+            table[code] = ord(_REPLACED.get(compatible, compatible))
         elif marks.issuperset(compatible):
             table[code] = 0
     for source, target in _REPLACED.items():

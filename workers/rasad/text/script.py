@@ -37,14 +37,14 @@ _FOREIGN_LETTERS: Final[dict[Language, str]] = {
 _LANGUAGE_OF_LETTER: Final = {letter: code for code, letters in _FOREIGN_LETTERS.items() for letter in letters}
 _FOREIGN_LETTER: Final = re.compile(f"[{''.join(_LANGUAGE_OF_LETTER)}]")
 
-# Frequent words that are none of Arabic's.
+# Frequent words that are none of Arabic's, nor names in it (مي, آن).
 _FOREIGN_WORDS: Final[dict[Language, str]] = {
     "ur": "میں اور سے کو نے پر یہ بھی نہیں گیا لیے کیا ایک کا ہیں ہوا رہا تھا",
     "ckb": "بۆ ئەو ئەم ئەوە دەکات لەسەر",
     "ps": "په او چې کې یې شوي کښې",
     "ug": "ۋە بىلەن",
     "sd": "آهي آهن",
-    "fa": "است در از که این را با برای شد شده یک می های نیز گفت کرده دارد باید شود کند آن آنها توسط همچنین دیگر رفت",
+    "fa": "است در از که این را با برای شده یک های نیز گفت کرده دارد باید شود کند آنها توسط همچنین دیگر رفت",
 }
 _LANGUAGE_OF_WORD: Final = {
     word: code for code, words in reversed(_FOREIGN_WORDS.items()) for word in words.translate(_FORMS).split()

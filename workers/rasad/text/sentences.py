@@ -17,15 +17,20 @@ from rasad.text.normalise import DELETED, normalised_text
 LINE_BREAKS: Final = r"\n\r\x0b\x0c\x85\u2028\u2029"
 """What ends a line, as characters of a regular expression's class."""
 
-# Besides white space, what the eye does not see: controls, zero-width and bidi marks.
-_BLANK: Final = r"\s\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff"
+INVISIBLE: Final = "".join(
+    map(chr, [0xAD, 0x61C, 0x180E, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF])
+)
+"""Zero-width and bidi marks, which white space (`\\s`) leaves out; as they are, or in a regular expression's class."""
+# What the eye does not see.
+_BLANK: Final = rf"\s\x00-\x1f\x7f-\x9f{INVISIBLE}"
 _BLANKS: Final = re.compile(rf"[{_BLANK}]*")
 _VISIBLE: Final = re.compile(rf"[^{_BLANK}]")
 _LINE_BREAK: Final = re.compile(rf"\r\n|[{LINE_BREAKS}]")
 _LINE_BREAK_AND_BLANKS: Final = re.compile(rf"[{LINE_BREAKS}][{_BLANK}]*")
 
 _TERMINATORS: Final = ".!?؟…۔"
-_MARK: Final = re.compile(rf"[{_TERMINATORS}][{_TERMINATORS}\"“”»)\]}}’']*")
+_MARK: Final = re.compile(rf"[{_TERMINATORS}]")
+_BEHIND_MARK: Final = frozenset(_TERMINATORS + "\"“”»)]}’'")
 _COMPLETE: Final = re.compile(rf"[{_TERMINATORS}][{_BLANK}\"“”»)\]}}’']*\Z")
 _JOINER: Final = re.compile(r"[.!?؟…][\"“”»)\]]{0,2}(,)(?=\s|\Z)")
 _BULLET: Final = re.compile(r"[-–—•*●▪■◦·][ \t]|\d{1,3}[-.)][ \t]")
@@ -237,7 +242,7 @@ def _sentences(paragraph: _Paragraph) -> Iterator[tuple[int, int]]:
     searched = start  # no letter or digit of the sentence stands before this place
     position = start
     while match := _MARK.search(text, position, paragraph.end):
-        mark, end = match.start(), _closed_end(paragraph, match)
+        mark, end = match.start(), _closed_end(paragraph, match.end())
         position = end
         first = _WORD_CHARACTER.search(text, searched, mark)
         searched = first.start() if first else mark
@@ -253,9 +258,10 @@ def _sentences(paragraph: _Paragraph) -> Iterator[tuple[int, int]]:
         yield start, paragraph.end
 
 
-def _closed_end(paragraph: _Paragraph, match: re.Match[str]) -> int:
-    """The end of the mark with what closes right after it, one space between allowed."""
-    end = next((place for place in range(match.start(), match.end()) if place in paragraph.openings), match.end())
+def _closed_end(paragraph: _Paragraph, end: int) -> int:
+    """The end of the mark, which is `end` so far, with what closes right after it, one space between allowed."""
+    while end < paragraph.end and paragraph.text[end] in _BEHIND_MARK and end not in paragraph.openings:
+        end += 1
     after = _skip_blanks(paragraph.text, end)
     return after + 1 if after - end <= 1 and after in paragraph.opening_of else end
 
