@@ -189,6 +189,33 @@ def test_places_without_a_bundle_are_explained(tmp_path: Path) -> None:
         load_bundle("someone/arabic-ner", task="ner")
 
 
+def message(number: int, body: bytes) -> bytes:
+    """A protobuf field of at most 127 bytes."""
+    return bytes([number << 3 | 2, len(body)]) + body
+
+
+IN_ANOTHER_FILE = (b"\x70\x01", message(13, message(1, b"location") + message(2, b"weights.data")))
+
+
+@pytest.mark.parametrize("tensor", IN_ANOTHER_FILE)
+@pytest.mark.parametrize(
+    "path", [(7, 5), (7, 15, 1), (7, 1, 5, 5), (7, 1, 5, 10), (7, 1, 5, 6, 5), (7, 1, 5, 11, 1, 5, 5)]
+)
+def test_weights_in_a_file_without_a_hash_are_refused(directory: Path, path: tuple[int, ...], tensor: bytes) -> None:
+    graph = tensor
+    for number in reversed(path):
+        graph = message(number, graph)
+    rewrite(directory, "model.onnx", graph + onnx_bytes(17))
+    with pytest.raises(BundleError, match="external data"):
+        load_bundle(directory, task="ner")
+
+
+def test_weights_inside_the_graph_are_read(directory: Path) -> None:
+    inside = message(7, message(5, b"\x70\x00" + message(9, b"\x6a\x02ab")))
+    rewrite(directory, "model.onnx", inside + onnx_bytes(17))
+    assert load_bundle(directory, task="ner").manifest.name == "tiny"
+
+
 def test_the_opset_is_that_of_the_default_domain() -> None:
     other = b"\x0a\x03com\x10\x01"
     assert default_opset(b"\x42" + bytes([len(other)]) + other + onnx_bytes(17)) == 17

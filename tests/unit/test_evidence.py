@@ -75,6 +75,18 @@ def test_a_pair_never_exceeds_the_models_length(stance_model: StanceModel, claim
         assert len(made.ids) > engine.tokenizer.template.pair_room
 
 
+def test_a_model_for_inference_reads_the_sentences_before_the_claim(stance_model: StanceModel) -> None:
+    engine = stance_model.engine
+    (claim,) = engine.tokenizer.tokenize(["افتتح وزير الصحة مختبرا"])
+    (read,) = documents(engine, [REPORT])
+    template = engine.tokenizer.template
+    first, last = (pair_input(claim, read.fields, template, 128, text_first=after) for after in (False, True))
+    assert first.evidence == last.evidence
+    assert len(first.ids) == len(last.ids)
+    assert first.ids[len(template.start) :][: len(claim.ids)].tolist() == claim.ids.tolist()
+    assert last.ids[: -len(template.end)][-len(claim.ids) :].tolist() == claim.ids.tolist()
+
+
 def test_evidence_is_found_deep_in_a_long_article(stance_model: StanceModel) -> None:
     body = f"{long_body(1500)}, واكتشف علماء الآثار مومياء ذهبية نادرة قرب الأقصر."
     (result,) = stance_model.classify([Pair(claim="علماء الآثار يكتشفون مومياء ذهبية قرب الأقصر", body=body)])

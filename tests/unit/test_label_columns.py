@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from rasad.inference.conversion import Column, ConversionError, claim_columns, convert, token_columns
+from rasad.inference.conversion import (
+    Column,
+    ConversionError,
+    claim_columns,
+    convert,
+    reads_text_first,
+    token_columns,
+)
 
 
 def test_iob_in_all_its_spellings() -> None:
@@ -78,3 +85,9 @@ def test_without_torch_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(ConversionError, match=r"pip install 'rasad\[training\]'"):
         convert(tmp_path, tmp_path / "bundle")
+
+
+def test_models_for_inference_read_the_text_first() -> None:
+    assert reads_text_first(["ENTAILMENT", "NEUTRAL", "CONTRADICTION"])
+    assert reads_text_first(["LABEL_0", "LABEL_1"], {"LABEL_1": "contradiction"})
+    assert not reads_text_first(["agree", "disagree", "neutral"])

@@ -43,8 +43,8 @@ def test_a_missing_fp32_graph_fails_parity_alone(tmp_path: Path) -> None:
 
 
 def test_parity_counts_labels_and_the_largest_difference() -> None:
-    one = {"news": np.array([[1.0, 0.0], [0.0, 1.0]], np.float32)}
-    other = {"news": np.array([[0.5, 0.0], [0.6, 0.5]], np.float32)}
-    found = parity([one], [other])
+    one = {"news": np.array([[1.0, 0.0], [0.0, 1.0]], np.float32), "stances": np.array([[1.0, 0.0]], np.float32)}
+    other = {"news": np.array([[0.5, 0.0], [0.6, 0.5]], np.float32), "stances": np.array([[1.0, 2.0]], np.float32)}
+    found = parity([one], [other], ["news"])
     assert (found.agreement, found.labels) == (50, 2)
-    assert found.largest_difference == pytest.approx(0.6)
+    assert found.largest_difference == pytest.approx(2.0)

@@ -90,8 +90,11 @@ class StanceModel:
 
     def classify_read(self, pairs: Sequence[tuple[TokenizedText, Sequence[FieldText]]]) -> list[StanceResult]:
         """The same for texts that are tokenised already: claims, and the fields to hold each against."""
-        template, limit = self.engine.tokenizer.template, self.engine.bundle.manifest.max_tokens
-        inputs = [pair_input(claim, fields, template, limit) for claim, fields in pairs]
+        template, manifest = self.engine.tokenizer.template, self.engine.bundle.manifest
+        inputs = [
+            pair_input(claim, fields, template, manifest.max_tokens, text_first=manifest.text_first)
+            for claim, fields in pairs
+        ]
         logits = self.engine.run([each.ids for each in inputs], [self.head], groups=range(len(inputs)))
         return [
             self._result(softmax(each[self.head], self._layer.temperature) * self._weights, pair.evidence)
@@ -124,9 +127,14 @@ def _unless_chosen(model: StanceModel, head: str | None, weights: Mapping[str, f
 
 
 def pair_input(
-    claim: TokenizedText, fields: Sequence[FieldText], template: SequenceTemplate, max_tokens: int
+    claim: TokenizedText,
+    fields: Sequence[FieldText],
+    template: SequenceTemplate,
+    max_tokens: int,
+    *,
+    text_first: bool = False,
 ) -> PairInput:
-    """Put a claim and as many relevant sentences as fit into one sequence of at most `max_tokens`.
+    """Put a claim and as many relevant sentences as fit into one sequence of at most `max_tokens`, the claim first.
 
     Sentences are taken by relevance and stand in the article's order; among equally relevant ones the earlier are
     taken first, so a claim that shares no word with the article is held against its beginning. A claim may fill half
@@ -147,8 +155,9 @@ def pair_input(
             taken[index] = (start, end)
             room -= end - start
     parts = [sentences[index][0].tokenized.ids[slice(*taken[index])] for index in sorted(taken)]
+    text = np.concatenate([np.zeros(0, np.int64), *parts])
     return PairInput(
-        ids=template.pair(claim_ids, np.concatenate([np.zeros(0, np.int64), *parts])),
+        ids=template.pair(text, claim_ids) if text_first else template.pair(claim_ids, text),
         evidence=tuple(_span(*sentences[index], taken[index][1]) for index in _deciding(list(taken), scores)),
     )
 

@@ -86,6 +86,8 @@ class Manifest:
     more often than claims do (prior shift: Saerens et al., Neural Computation 14(1), 2002). `claim_weights` are so
     for the default head and watched claims: many that pass the gate are unrelated.
     `stance_odds` make the probabilities of entity stances from those of the relation head; None leaves them.
+    `text_first` says that a pair's sequence begins with the article's sentences and not with the claim, as those of
+    models for natural language inference do.
     `trained_on` are the sets of sentences, as `rasad models eval` names them, whose labels the weights have seen.
     """
 
@@ -104,6 +106,7 @@ class Manifest:
     claim_weights: Mapping[str, float] = field(default_factory=dict)
     thresholds: Mapping[str, float] = field(default_factory=dict)
     stance_odds: StanceOdds | None = None
+    text_first: bool = False
     licence: str = ""
     training_data: tuple[Mapping[str, Any], ...] = ()
     trained_on: tuple[str, ...] = ()
@@ -298,7 +301,7 @@ def _check_files(directory: Path, manifest: Manifest) -> None:
                 "the file was changed or copied badly"
             )
         if name == "model.onnx":
-            _check_opset(path, data)
+            _check_graph(path, data)
     _refuse_remote_code(directory)
     _check_config_labels(directory, manifest)
     if not isinstance(json_object(directory / "tokenizer.json").get("model"), dict):
@@ -330,13 +333,19 @@ def json_object(path: Path) -> dict[str, Any]:
     return value
 
 
-def _check_opset(path: Path, data: bytes) -> None:
+def _check_graph(path: Path, data: bytes) -> None:
     try:
         opset = default_opset(data)
+        external = keeps_data_elsewhere(memoryview(data), _MODEL)
     except ValueError as error:
         raise BundleError(f"{path}: not an ONNX model, or a damaged one: {error}") from error
     if opset > MAX_OPSET:
         raise BundleError(f"{path}: opset {opset} is too new; export the model at opset {MAX_OPSET} or below")
+    if external:
+        raise BundleError(
+            f"{path}: keeps weights in another file (ONNX external data), which no hash here is of; save the model "
+            "with all of them inside"
+        )
 
 
 def default_opset(model: bytes) -> int:
@@ -352,6 +361,29 @@ def default_opset(model: bytes) -> int:
             if bytes(domain if not isinstance(domain, int) else b"?") in (b"", b"ai.onnx") and isinstance(version, int):
                 return version
     raise ValueError("it imports no operator set")
+
+
+# Of onnx.proto: which fields of a message hold which messages in which a tensor may stand.
+_TENSOR: Final[dict[int, Any]] = {}
+_ATTRIBUTE: Final[dict[int, Any]] = {5: _TENSOR, 10: _TENSOR}  # t, tensors; g and graphs, below
+_SPARSE: Final[dict[int, Any]] = {1: _TENSOR, 2: _TENSOR}  # values, indices
+_NODE: Final[dict[int, Any]] = {5: _ATTRIBUTE}
+_GRAPH: Final[dict[int, Any]] = {1: _NODE, 5: _TENSOR, 15: _SPARSE}
+_ATTRIBUTE.update({6: _GRAPH, 11: _GRAPH, 22: _SPARSE, 23: _SPARSE})
+_MODEL: Final[dict[int, Any]] = {7: _GRAPH, 25: {7: _NODE}}
+_EXTERNAL_DATA: Final = 13
+_DATA_LOCATION: Final = 14
+
+
+def keeps_data_elsewhere(message: memoryview, holds: Mapping[int, Any]) -> bool:
+    """Whether a tensor in an ONNX message says that its numbers are in another file. Raises ValueError as above."""
+    for number, value in _protobuf_fields(message):
+        if holds is _TENSOR:
+            if number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value != 0):
+                return True
+        elif number in holds and not isinstance(value, int) and keeps_data_elsewhere(value, holds[number]):
+            return True
+    return False
 
 
 def _protobuf_fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:

@@ -5,7 +5,8 @@ code of a model is ever run.
 
 The graph speaks Rasad's labels: label columns that mean the same (`B-GPE` and `B-LOC`, `S-PER` and `B-PER`) become one
 by adding up their probabilities. A sequence-classification model is given the claim first and the article's sentences
-second, with token types where it was trained with them.
+second, with token types where it was trained with them; one for natural language inference, which its labels tell, the
+sentences first: they are the premise that entails the claim.
 """
 
 from __future__ import annotations
@@ -64,6 +65,8 @@ _TYPE_NAMES: Final[Mapping[str, str]] = {
 _FOLDED: Final[Mapping[str, str]] = {"GPE": "LOC", "FAC": "LOC", "NORP": "MISC", "EVENT": "MISC"}
 
 CLAIM_LABELS: Final = ("agree", "disagree", "discuss", "unrelated")
+_INFERENCE: Final = frozenset(("entailment", "contradiction"))
+"""Labels of models that read premise and hypothesis (Bowman et al., EMNLP 2015)."""
 _CLAIM_NAMES: Final[Mapping[str, str]] = {
     **dict.fromkeys(("agree", "agrees", "agreed", "support", "supports", "entailment", "favor", "for"), "agree"),
     **dict.fromkeys(("disagree", "disagrees", "disagreed", "refute", "refutes", "contradiction"), "disagree"),
@@ -188,6 +191,11 @@ def claim_columns(labels: Sequence[str], renamed: Mapping[str, str] | None = Non
     return kept
 
 
+def reads_text_first(labels: Sequence[str], renamed: Mapping[str, str] | None = None) -> bool:
+    """Whether a sequence-classification model's labels are those of natural language inference."""
+    return not _INFERENCE.isdisjoint((renamed or {}).get(label, label).lower() for label in labels)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Subject:
     """A model as it was loaded, and what it is to become."""
@@ -198,6 +206,7 @@ class _Subject:
     config: PretrainedConfig
     tokenizer: PreTrainedTokenizerFast
     model: PreTrainedModel
+    text_first: bool
 
     @property
     def separator(self) -> int | None:
@@ -286,7 +295,8 @@ def _load(source: str, task: Task | None, labels: Mapping[str, str], scheme: Sch
             f"{source}: its weights lack {', '.join(missing[:3])}, which would be random; fine-tune the model for the "
             f"{chosen} task first"
         )
-    return _Subject(source, chosen, columns, config, tokenizer, model.eval())
+    text_first = chosen == "stance" and reads_text_first(names, labels)
+    return _Subject(source, chosen, columns, config, tokenizer, model.eval(), text_first)
 
 
 def _refuse_unsafe(source: str | Path) -> None:
@@ -484,6 +494,7 @@ def _write_rest(subject: _Subject, directory: Path, *, max_tokens: int, licence:
         "pooling": "word-mean",
         # Nobody has shown it of this graph; without it, no two articles share a batch.
         "batch_invariant": False,
+        "text_first": subject.text_first,
         "licence": licence,
     }
     (directory / "bundle.json").write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2) + b"\n")
