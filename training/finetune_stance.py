@@ -268,13 +268,12 @@ def load_model(folder: Path) -> StanceModel:
     return model
 
 
-def save(model: StanceModel, source: Path, folder: Path) -> None:
-    """Write encoder, heads and the tokenizer of `source` to `folder`."""
+def save(model: StanceModel, folder: Path) -> None:
+    """Write encoder and heads to `folder`."""
     model.encoder.save_pretrained(folder)
     state = {k: v.contiguous() for k, v in model.state_dict().items() if not k.startswith("encoder.")}
     save_file(state, folder / "heads.safetensors")
     (folder / "heads.json").write_text(json.dumps(HEADS, indent=1))
-    (folder / "tokenizer.json").write_bytes((source / "tokenizer.json").read_bytes())
 
 
 def main() -> None:
@@ -353,7 +352,7 @@ def main() -> None:
 
     def keep(row: dict[str, Any]) -> None:
         better = sum(row[f"average/{c}"][1] for c in DECIDING) >= sum(row[f"last/{c}"][1] for c in DECIDING)
-        save(average if better else model, arguments.encoder, arguments.out)
+        save(average if better else model, arguments.out)
 
     train_in_rounds(
         optimisation,
@@ -365,6 +364,8 @@ def main() -> None:
         keep=keep,
         seed=arguments.seed,
     )
+    # Last of all: it says that the run is done.
+    (arguments.out / "tokenizer.json").write_bytes((arguments.encoder / "tokenizer.json").read_bytes())
 
 
 if __name__ == "__main__":

@@ -13,14 +13,19 @@ from tqdm import tqdm
 
 from rasad.evaluation.figures import bundle_metrics, figures
 from rasad.evaluation.report import evaluate
+from rasad.inference.bundle import BundleError, load_bundle
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("bundle", type=Path, help="bundle directory, as it is to ship")
+    parser.add_argument("bundle", help="bundle directory, as it is to ship, or the name of one that ships")
     parser.add_argument("data", type=Path, help="folder of the corpora")
     parser.add_argument("out", type=Path, help="JSON lines to write: every figure, as `rasad models eval --json`")
     arguments = parser.parse_args()
+    try:
+        directory = load_bundle(arguments.bundle, task=None).directory
+    except BundleError as error:
+        parser.error(str(error))
     with tqdm(mininterval=5, unit=" texts") as bar:
 
         def told(what: str, done: int, total: int) -> None:
@@ -28,8 +33,8 @@ def main() -> None:
             bar.total, bar.n = total, done
             bar.update(0)
 
-        report = evaluate(arguments.data, bundle=arguments.bundle, progress=told)
-    path: Path = arguments.bundle / "bundle.json"
+        report = evaluate(arguments.data, bundle=directory, progress=told)
+    path = directory / "bundle.json"
     made = json.loads(path.read_text(encoding="utf-8")) | {"metrics": bundle_metrics(report)}
     path.write_text(json.dumps(made, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     with arguments.out.open("w", encoding="utf-8") as lines:

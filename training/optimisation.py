@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -48,6 +49,16 @@ def corrupt(ids: Tensor, mask_id: int, share: float, rng: torch.Generator) -> Te
     return torch.where((dice < share) & (ids > 4), torch.full_like(ids, mask_id), ids)
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is: rounds done of those wanted, the steps of all of them, and the last round's scores."""
+
+    rounds: int = 0
+    wanted: int = 0
+    steps: int = 0
+    row: dict[str, Any] = field(default_factory=dict)
+
+
 class Optimisation:
     """AdamW over an encoder and, at another rate, the layers on top; weights averaged exponentially in `average`.
 
@@ -60,37 +71,44 @@ class Optimisation:
         self.model = model
         self.average = average
         self.step = 0
+        self._rates = [lr, head_lr]
         self._optimizer = torch.optim.AdamW(
             [{"params": encoder, "lr": lr, "peak": lr}, {"params": own, "lr": head_lr, "peak": head_lr}],
             weight_decay=0.01,
         )
 
-    def save(self, path: Path, rounds: int, steps: int) -> None:
-        """Write all that the run needs to go on after `rounds` rounds of `steps` steps in all."""
+    def save(self, path: Path, progress: Progress) -> None:
+        """Write all that the run needs to go on from there."""
         state = {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "step": self.step,
-            "steps": steps,
-            "rounds": rounds,
+            "steps": progress.steps,
+            "rounds": progress.rounds,
+            "wanted": progress.wanted,
+            "row": progress.row,
+            "rates": self._rates,
             "random": torch.get_rng_state(),
         }
         unfinished = path.with_suffix(".part")
         torch.save(state, unfinished)
         unfinished.replace(path)
 
-    def resume(self, path: Path) -> tuple[int, int]:
-        """Take up what `save` wrote, where there is such a file; the rounds done, and the steps in all (0 if new)."""
+    def resume(self, path: Path) -> Progress:
+        """Take up what `save` wrote, where there is such a file. Raises ValueError where that run had other rates."""
         if not path.exists():
-            return 0, 0
+            return Progress()
         state = torch.load(path, weights_only=True)
+        if state["rates"] != self._rates:
+            was, now = (" and ".join(map(str, each)) for each in (state["rates"], self._rates))
+            raise ValueError(f"{path}: a run with the rates {was}, not {now}: go on with these, or in another folder")
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
         self.step = state["step"]
         torch.set_rng_state(state["random"])
-        return state["rounds"], state["steps"]
+        return Progress(state["rounds"], state["wanted"], state["steps"], state["row"])
 
     def apply(self, loss: Tensor, steps: int) -> float:
         """One step of `steps` in all down the gradient of `loss`; gives its value."""

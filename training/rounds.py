@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from training.optimisation import Optimisation
+from training.optimisation import Optimisation, Progress
 
 Group = TypeVar("Group")
 
@@ -36,12 +36,18 @@ def train_in_rounds(
 
     Rounds count from 0. `groups` makes the batches of one, `loss` gets a batch and what to draw from, `scores` measures
     what there is after one. A row of `log.jsonl` is the round, its mean loss and the scores; `keep` gets it, before the
-    checkpoint is written. {} where nothing was left to do.
+    checkpoint is written. The rate falls to nothing over all rounds, so a run is of as many as it was begun with: ends
+    the program where `folder` has one of other rounds or rates.
     """
     checkpoint = folder / "checkpoint.pt"
-    done, steps = optimisation.resume(checkpoint)
-    row: dict[str, Any] = {}
-    for number in range(done, rounds):
+    try:
+        before = optimisation.resume(checkpoint)
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+    if before.rounds and before.wanted != rounds:
+        raise SystemExit(f"{checkpoint}: a run of {before.wanted} rounds, not {rounds}; begin one in another folder")
+    steps, row = before.steps, before.row
+    for number in range(before.rounds, rounds):
         generator = torch.Generator().manual_seed(seed * 1000 + number)
         made = groups(number)
         steps = steps or len(made) * rounds
@@ -52,5 +58,5 @@ def train_in_rounds(
             log.write(json.dumps(row) + "\n")
         tqdm.write(json.dumps(row))
         keep(row)
-        optimisation.save(checkpoint, number + 1, steps)
+        optimisation.save(checkpoint, Progress(number + 1, rounds, steps, row))
     return row

@@ -325,8 +325,8 @@ def _span_rows(corpus: str, head: str, types: str, graph: Graph, result: NerResu
 
     return [
         *by_type("mentions", result.spans),
-        row("mentions", "names seen in training", result.seen.score()),
-        row("mentions", "names unseen", result.unseen.score()),
+        row("mentions", "names of its train set", result.seen.score()),
+        row("mentions", "names not in its train set", result.unseen.score()),
         *by_type("words", result.words),
         CalibrationRow(corpus=corpus, head=head, types=types, graph=graph, error=result.calibration_error),
     ]
