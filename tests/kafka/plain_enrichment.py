@@ -9,6 +9,8 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 
+import structlog
+
 from rasad.enrich.decode import decode
 from rasad.messages import (
     EVENT_TYPE,
@@ -32,6 +34,8 @@ from rasad.messages import (
 from rasad.streams.driver import Enrich
 from rasad.text.sentences import split_sentences
 
+log = structlog.get_logger(__name__)
+
 PIPELINE = Pipeline(version="plain-1", code="test", normaliser="none", models=())
 NAMES: dict[str, EntityType] = {"جنيف": "LOC", "ليبيا": "LOC", "الأمم المتحدة": "ORG"}
 _NAME = re.compile("|".join(NAMES))
@@ -45,6 +49,7 @@ def slow_enrich(seconds_each: float) -> Enrich:
     """The same, taking some time over each record, so that a process can be caught in the middle of a batch."""
 
     def slowly(records: Sequence[Record]) -> list[Outcome]:
+        log.info("batch begun", records=len(records))
         time.sleep(seconds_each * len(records))
         return enrich(records)
 

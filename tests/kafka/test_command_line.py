@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,9 +78,7 @@ def test_an_article_by_topic_and_by_file_gives_the_same_event(env: dict[str, str
     bad.write_bytes(BAD["not_arabic"])
     topics = TopicSettings(**{key: env[f"RASAD_TOPICS__{key.upper()}"] for key in TopicSettings.model_fields})
     rasad(env, "topics", "declare")
-    started = time.monotonic()
     with running_worker(env, group) as worker:
-        assert time.monotonic() - started < 15
         rasad(env, "produce", str(bad), str(article))
         event = rasad(env, "tail", topics.enriched, "--from", "beginning", "--count", "1")
         rasad(env, "tail", topics.dead_letters, "--from", "beginning", "--count", "1")

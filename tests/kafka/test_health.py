@@ -95,7 +95,7 @@ def test_a_batch_loop_that_stands_still_is_not_live(
     connection: Connection, ordered_topics: TopicSettings, group: str, port: int
 ) -> None:
     with worker(
-        connection, ordered_topics, group, seconds_each=5.0, http_port=port, stall_s=1.0, broker_wait_s=1.0, grace_s=30
+        connection, ordered_topics, group, seconds_each=12.0, http_port=port, stall_s=4.0, broker_wait_s=1.0, grace_s=30
     ) as running:
         running.wait_for_line("worker ready")
         time.sleep(2.5)  # nothing to do is no standstill

@@ -13,10 +13,11 @@ from kafka.structs import MemberState
 
 from rasad.settings import TopicSettings, WorkerSettings
 from rasad.streams import faust_worker
-from rasad.streams.access import other_driver, require_group
 from rasad.streams.connection import Connection
+from rasad.streams.consumer import GroupConsumer
 from rasad.streams.driver import DriverError
-from rasad.streams.membership import ASSIGNOR, GroupConsumer, Membership, Taken
+from rasad.streams.group_coordinator import other_driver, require_group
+from rasad.streams.membership import ASSIGNOR, Membership, Taken
 from tests.kafka.outcomes import article, produce
 
 pytestmark = pytest.mark.kafka
@@ -102,10 +103,10 @@ def test_a_static_member_learns_that_its_place_was_taken(
 
 
 def test_members_of_two_drivers_do_not_meet(connection: Connection, ordered_topics: TopicSettings, group: str) -> None:
-    require_group(connection, group, faust_worker.ASSIGNOR)
+    require_group(connection, group, faust_worker.ASSIGNOR, 30)
     with Membership(connection, ordered_topics.raw, WorkerSettings(group_id=group)) as member:
         until(lambda: member.group() is not None, member)
-        require_group(connection, group, ASSIGNOR)
+        require_group(connection, group, ASSIGNOR, 30)
         with pytest.raises(DriverError, match="members of the other kind") as refused:
-            require_group(connection, group, faust_worker.ASSIGNOR)
+            require_group(connection, group, faust_worker.ASSIGNOR, 30)
     assert str(refused.value) == other_driver(group)

@@ -21,7 +21,7 @@ from kafka import KafkaProducer
 
 from rasad.settings import TopicSettings
 from rasad.streams import offset_tracking
-from rasad.streams.connection import Connection
+from rasad.streams.connection import BrokerUnavailable, Connection
 from rasad.streams.offset_tracking import InFlight
 from rasad.streams.tailing import lag
 from tests.kafka.outcomes import article, produce
@@ -193,6 +193,40 @@ def test_a_consumer_that_crashed_stops_at_once_and_without_an_error(
     assert all("the disk is on fire" in line for line in told)
     (partition,) = lag(connection, group, ordered_topics.raw)
     assert partition.committed == 0
+
+
+class NeverToldWhereToGoOn(offset_tracking.Transport):
+    class Consumer(offset_tracking.Consumer):
+        def _new_consumer_thread(self) -> offset_tracking.ConsumerThread:
+            class Thread(offset_tracking.ConsumerThread):
+                async def _seek_to_committed(self) -> Any:
+                    await asyncio.Event().wait()
+
+            return Thread(self, loop=self.loop, beacon=self.beacon)
+
+
+@pytest.mark.kafka
+def test_a_worker_that_is_not_told_where_to_go_on_does_not_live_on_in_silence(
+    connection: Connection, ordered_topics: TopicSettings, group: str, tmp_path: Path
+) -> None:
+    async def consume(stream: Any) -> None:
+        async for _ in stream.events():
+            raise AssertionError
+
+    async def reason() -> BaseException:
+        topic = ordered_topics.raw
+        app = app_on(NeverToldWhereToGoOn, connection, topic, group, tmp_path, consume, commit_every_s=1)
+        app.conf.broker_request_timeout = 6
+        await app.start()
+        async with asyncio.timeout(60):
+            await app.wait_until_stopped()
+        crash: BaseException = app.crash_reason
+        await app.stop()
+        return crash
+
+    crash = asyncio.run(reason())
+    assert isinstance(crash, BrokerUnavailable)
+    assert "have a leader" in str(crash)
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=30), st.randoms(use_true_random=False))

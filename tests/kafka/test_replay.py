@@ -76,7 +76,7 @@ def process(
         "topics": topics.model_dump(),
         "name": name,
         "batch_max": 16,
-        "seconds_each": 0.008,
+        "seconds_each": 0.012,
         **options,
     }
     running = subprocess.Popen(

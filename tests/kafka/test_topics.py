@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
 
 from rasad.settings import TopicSettings
 from rasad.streams.connection import Connection
@@ -50,4 +53,19 @@ def test_a_topic_that_takes_less_than_it_must_has_drifted(connection: Connection
     swapped = topics.model_copy(update={"raw": topics.enriched, "enriched": topics.raw})
     (difference,) = drift(connection, specs(swapped))
     assert (difference.topic, difference.key) == (topics.raw, "max.message.bytes")
-    assert "kafka-configs --alter --add-config max.message.bytes=8388608" in str(difference)
+    assert "kafka-configs.sh --alter --add-config max.message.bytes=8388608" in str(difference)
+
+
+def test_with_three_replicas_a_record_waits_for_a_second_one(connection: Connection, topics: TopicSettings) -> None:
+    replicated = specs(topics.model_copy(update={"replication_factor": 3}))
+    waiting = replace(replicated[0], name=f"{topics.raw}.waiting", replication_factor=1)
+    with KafkaAdminClient(**connection.kafka_python()) as admin:
+        one = [ConfigResource(ConfigResourceType.TOPIC, spec.name, {"min.insync.replicas": "1"}) for spec in replicated]
+        admin.alter_configs(one)
+    found = {(each.topic, each.key): (each.wanted, each.found) for each in drift(connection, replicated)}
+    assert found[topics.raw, "min.insync.replicas"] == ("2", "1")
+    assert found[topics.aliases, "min.insync.replicas"] == ("2", "1")
+    assert declare(connection, [waiting]) == (waiting.name,)
+    assert drift(connection, [waiting]) == ()
+    with KafkaAdminClient(**connection.kafka_python()) as admin:
+        admin.delete_topics([waiting.name])

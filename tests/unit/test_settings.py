@@ -109,7 +109,10 @@ def test_the_environment_names_the_file(tmp_path, monkeypatch):
 
 def test_secrets_are_masked_everywhere(monkeypatch):
     monkeypatch.setenv("RASAD_KAFKA__SASL_PASSWORD", "hush-hush")
-    loaded = load(overrides={"kafka.ssl_key_password": "quiet"})
+    sign_in = {"security_protocol": "SASL_SSL", "sasl_mechanism": "PLAIN", "sasl_username": "desk"}
+    loaded = load(
+        overrides={f"kafka.{key}": value for key, value in sign_in.items()} | {"kafka.ssl_key_password": "quiet"}
+    )
     assert loaded.settings.kafka.sasl_password is not None
     assert loaded.settings.kafka.sasl_password.get_secret_value() == "hush-hush"
     shown = {row.key: row.value for row in loaded.rows()}
@@ -141,6 +144,8 @@ def test_rows_name_every_setting_once():
         ({"kafka.bootstrap_servers": ","}, ["kafka.bootstrap_servers"]),
         ({"kafka.security_protocol": "SASL_SSL"}, ["SASL_SSL", "kafka.sasl_mechanism"]),
         ({"kafka.ssl_cafile": "absent.pem"}, ["kafka.ssl_cafile", "absent.pem", "file"]),
+        ({"kafka.sasl_password": "hush"}, ["kafka.sasl_password", "PLAINTEXT does not use it", "SASL_SSL"]),
+        ({"kafka.ssl_key_password": "hush"}, ["kafka.ssl_key_password", "PLAINTEXT does not use it", "SASL_SSL"]),
         ({"topics.raw": "أخبار"}, ["topics.raw", "أخبار"]),
         ({"topics.raw": "news.claims"}, ["topics.raw", "topics.claims", "news.claims"]),
         ({"topics.replication_factor": 0}, ["topics.replication_factor = 0"]),

@@ -108,9 +108,20 @@ class KafkaSettings(_Group):
     def _complete(self) -> Self:
         if self.security_protocol.startswith("SASL_"):
             self._check_sasl()
+        self._check_used("sasl_", used=self.security_protocol.startswith("SASL_"), would="SASL_SSL")
+        self._check_used("ssl_", used=self.security_protocol.endswith("SSL"), would="SSL or SASL_SSL")
         if self.ssl_keyfile is not None and self.ssl_certfile is None:
             raise ValueError("kafka.ssl_keyfile also needs kafka.ssl_certfile, the certificate of that key: set it")
         return self
+
+    def _check_used(self, prefix: str, *, used: bool, would: str) -> None:
+        """Raise ValueError where a setting of this prefix is given, but the protocol would leave it aside."""
+        for key in type(self).model_fields:
+            if key.startswith(prefix) and getattr(self, key) is not None and not used:
+                raise ValueError(
+                    f"kafka.{key} is set, but security_protocol {self.security_protocol} does not use it: set "
+                    f"kafka.security_protocol to {would}, or leave it out"
+                )
 
     def _check_sasl(self) -> None:
         """Raise ValueError unless all that the mechanism needs is there, each of it once."""

@@ -57,8 +57,10 @@ def show_lag(
     loaded = settings_of(config, kafka__bootstrap_servers=bootstrap_servers, worker__group_id=group)
     connection = connection_of(loaded)
     with clear_errors():
+        from rasad.streams.connection import wait_for_broker
         from rasad.streams.tailing import lag
 
+        wait_for_broker(connection, loaded.settings.worker.broker_wait_s)
         rows = lag(connection, loaded.settings.worker.group_id, loaded.settings.topics.raw)
     table = Table(box=None, pad_edge=False)
     for column in ("partition", "committed", "end", "behind"):
@@ -88,10 +90,11 @@ def show_acls(
 ) -> None:
     """Print the least that each role must be allowed on a cluster that allows nothing by itself.
 
-    Nothing is connected or changed: the lines are commands of Kafka's own `kafka-acls`. A subscriber's consumer groups
-    must begin with the name of its principal.
+    Nothing is connected or changed: the lines are commands of Kafka's own `kafka-acls.sh`, to which
+    `--command-config FILE` is to be added where administrators sign in. A subscriber's consumer groups must begin with
+    the name of its principal.
 
-    Example: `rasad topics acls --principal-worker User:rasad --principal-subscriber User:desk | sh`
+    Example: `rasad topics acls --principal-worker User:rasad --principal-subscriber User:desk`
     """
     settings = settings_of(config, worker__group_id=group, worker__exactly_once=exactly_once).settings
     given = {"worker": worker, "subscriber": subscriber, "producer": producer, "operator": operator}
@@ -104,12 +107,17 @@ def show_acls(
     from rasad.streams.acls import acls
 
     servers = ",".join(settings.kafka.bootstrap_servers or ()) or '"$KAFKA_BOOTSTRAP_SERVERS"'
-    for role, principal in wanted:
+    found = [
+        acl
+        for role, principal in wanted
         for acl in acls(
             role,  # type: ignore[arg-type]
             principal,
             settings.topics,
             group=settings.worker.group_id,
             exactly_once=settings.worker.exactly_once,
-        ):
+        )
+    ]
+    with clear_errors():
+        for acl in found:
             typer.echo(json.dumps(asdict(acl), ensure_ascii=False) if as_json else acl.command(servers))

@@ -6,9 +6,7 @@ import socket
 import ssl
 from typing import TYPE_CHECKING, Any, Final
 
-from kafka import KafkaAdminClient
 from kafka.errors import (
-    GroupAuthorizationFailedError,
     IllegalSaslStateError,
     KafkaError,
     SaslAuthenticationFailedError,
@@ -54,35 +52,15 @@ def _named(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def require_group(connection: Connection, group: str, assignor: str) -> None:
-    """See that this client may work in a consumer group: Faust would wait without end for one that it cannot join.
-
-    Raises AccessRefused where it has no right to, DriverError where the group's members share out its partitions by
-    another assignor than the one named, as those of another driver do.
-    """
-    try:
-        with KafkaAdminClient(**connection.kafka_python()) as admin:
-            found = admin.describe_groups([group])[group]["protocol_data"]
-    except GroupAuthorizationFailedError as error:
-        raise AccessRefused(refusal(error)) from error
-    if found not in ("", assignor):
-        raise DriverError(other_driver(group))
-
-
-def other_driver(group: str) -> str:
-    """What is wrong where members of two drivers meet in one group."""
-    return (
-        f"group {group} has members of the other kind, some with --exactly-once and some without: stop them all before "
-        "the first of another kind starts, or take a group of its own with --group"
-    )
-
-
 def greet(connection: Connection) -> None:
     """Connect to one broker and sign in, as every client of this connection will.
 
     Raises OSError where none answers, AccessRefused where the first that does wants something else than what the
-    settings say: client libraries take that for a broker that is away, and try again without end.
+    settings say: client libraries take that for a broker that is away, and try again without end. Raises
+    CredentialsError where there is no token to sign in with.
     """
+    if connection.authenticated and connection.sasl_token is not None:
+        connection.sasl_token()
     problems: list[Exception] = []
     for address in connection.bootstrap_servers:
         try:

@@ -37,12 +37,12 @@ class Acl:
     prefixed: bool = False
 
     def command(self, bootstrap: str) -> str:
-        """The line of Kafka's own `kafka-acls` that adds it; `bootstrap` is "host:port,..."."""
+        """The line of Kafka's own `kafka-acls.sh` that adds it; `bootstrap` is "host:port,..."."""
         operations = (part for operation in self.operations for part in ("--operation", operation))
         arguments = ["--allow-principal", self.principal, *operations, _OPTIONS[self.resource], self.name]
         if self.prefixed:
             arguments += ["--resource-pattern-type", "prefixed"]
-        return f"kafka-acls --bootstrap-server {bootstrap} --add {shlex.join(arguments)}"
+        return f"kafka-acls.sh --bootstrap-server {bootstrap} --add {shlex.join(arguments)}"
 
 
 def acls(

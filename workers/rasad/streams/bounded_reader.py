@@ -19,7 +19,7 @@ from kafka import TopicPartition
 from kafka.errors import OffsetOutOfRangeError
 
 from rasad.messages import Record
-from rasad.streams.connection import WAIT_LIMIT_S, BrokerUnavailable, Connection
+from rasad.streams.connection import ANSWER_WITHIN_S, WAIT_LIMIT_S, BrokerUnavailable, Connection
 from rasad.streams.consumer import Consumer
 from rasad.streams.driver import DriverError
 from rasad.streams.topic_reader import record_of
@@ -61,7 +61,7 @@ class BoundedReader:
         self.removed = dict.fromkeys(ranges, 0)
         self._topic = topic
         self._servers = ",".join(connection.bootstrap_servers)
-        self._patience_s = patience_s
+        self._patience_s = max(patience_s, ANSWER_WITHIN_S)
         self._ends = {partition: each.end for partition, each in ranges.items()}
         self._heads: dict[int, deque[Record]] = {partition: deque() for partition in ranges}
         self._unread = {partition for partition, each in ranges.items() if each.start < each.end}

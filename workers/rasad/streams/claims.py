@@ -23,7 +23,7 @@ from pydantic import ValidationError
 
 from rasad.enrich.claims import ClaimIndex
 from rasad.messages import Claim, Record, derived_id, from_bytes, to_bytes
-from rasad.streams.connection import BrokerUnavailable, Connection
+from rasad.streams.connection import ANSWER_WITHIN_S, BrokerUnavailable, Connection
 from rasad.streams.driver import DriverError
 from rasad.streams.files import records
 from rasad.streams.tailing import Tail
@@ -245,8 +245,8 @@ class ClaimWatch:
         self._thread.join(_ANSWER_WITHIN_S)
 
     def index(self) -> ClaimIndex:
-        """The claims now. The first call waits until they are read, but no longer than the patience."""
-        if not self._settled.wait(self._patience_s):
+        """The claims now. The first call waits until they are read, but not much longer than the patience."""
+        if not self._settled.wait(max(self._patience_s, ANSWER_WITHIN_S)):
             log.warning("the claims were not read in time; going on without", topic=self._topic)
             self._settled.set()
         return self._index

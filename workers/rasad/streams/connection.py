@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 DEFAULT_PORT: Final = 9092
 WAIT_LIMIT_S: Final = 60.0
 """How long commands wait for a broker that does not answer."""
+ANSWER_WITHIN_S: Final = 10.0
+"""What one answer of a healthy cluster may take, however short the patience with one that is away."""
 _BOOTSTRAP_TIMEOUT_MS: Final = 5_000
 _LONGEST_PAUSE_S: Final = 5.0
 _WATCH_EVERY_S: Final = 2.0

@@ -1,4 +1,4 @@
-"""kafka-python's consumer, mended: it does not spin at a record that it cannot read."""
+"""kafka-python's consumer, mended: it does not spin at a record that it cannot read, nor stay in a group unheard."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import CorruptRecordError
+from kafka.structs import MemberState
 
 
 class Consumer(KafkaConsumer):  # type: ignore[misc]
@@ -48,3 +49,26 @@ class Consumer(KafkaConsumer):  # type: ignore[misc]
         self.unreadable[partition] = offset
         if partition in self.assignment():
             self.pause(partition)
+
+
+class GroupConsumer(Consumer):
+    """A consumer that never stays in a group without heartbeats.
+
+    kafka-python 3.0.12 does in two ways.
+
+    - A `poll` that runs out of time leaves its request to join under way, and the next one goes on with it if there is
+      still reason to join. But a leader that joined because its topics' partitions changed has none once it has
+      assigned them (`ConsumerCoordinator.need_rejoin`), and remains between two generations.
+    - A static member whose instance id another process took stops its heartbeats, and says so in the log alone.
+    """
+
+    def poll(self, *limits: Any, **options: Any) -> dict[TopicPartition, list[Any]]:  # noqa: ANN401
+        """As in the base class."""
+        state = self.group_metadata().state
+        if state == MemberState.REBALANCING or (
+            self.config["group_instance_id"] is not None
+            and state == MemberState.STABLE
+            and self._coordinator.heartbeat.session_timeout_expired()
+        ):
+            self._coordinator.request_rejoin()
+        return super().poll(*limits, **options)

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from aiokafka.abc import AbstractTokenProvider as AsyncTokenProvider
+from aiokafka.errors import KafkaConnectionError as AsyncConnectionError
+from kafka.errors import KafkaConnectionError
 from kafka.net.sasl.oauth import AbstractTokenProvider
 
 from rasad.settings import KafkaSettings
@@ -110,7 +112,11 @@ class _Command:
 
 
 class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
-    """A TokenSource as kafka-python asks for it."""
+    """A TokenSource as kafka-python asks for it.
+
+    Where there is no token, that is a failed connection to it, which it makes again: of other errors its background
+    tasks die, and it reads on from nowhere.
+    """
 
     def __init__(self, source: TokenSource) -> None:
         super().__init__()
@@ -118,11 +124,14 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]
 
     def token(self) -> str:
         """The token to sign in with now."""
-        return self._source()
+        try:
+            return self._source()
+        except CredentialsError as error:
+            raise KafkaConnectionError(str(error)) from error
 
 
 class AsyncToken(AsyncTokenProvider):  # type: ignore[misc]
-    """A TokenSource as aiokafka asks for it, within its event loop."""
+    """A TokenSource as aiokafka asks for it, within its event loop; see TokenProvider for where there is none."""
 
     def __init__(self, source: TokenSource) -> None:
         super().__init__()
@@ -130,4 +139,7 @@ class AsyncToken(AsyncTokenProvider):  # type: ignore[misc]
 
     async def token(self) -> str:
         """The token to sign in with now."""
-        return await asyncio.to_thread(self._source)
+        try:
+            return await asyncio.to_thread(self._source)
+        except CredentialsError as error:
+            raise AsyncConnectionError(str(error)) from error

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import structlog
 from kafka import ConsumerRebalanceListener, TopicPartition
@@ -25,7 +25,7 @@ from rasad.messages import Record
 from rasad.settings import WorkerSettings
 from rasad.streams.batching import Limits, Waiting
 from rasad.streams.connection import Connection
-from rasad.streams.consumer import Consumer
+from rasad.streams.consumer import GroupConsumer
 from rasad.streams.topic_reader import partitions_of, record_of
 from rasad.streams.topics import RAW_BYTES
 from rasad.streams.unreadable import UnreadableRecord
@@ -42,27 +42,6 @@ _JOINING_MS: Final = 100
 _ANSWER_WITHIN_MS: Final = 1_000
 _CLOSE_WITHIN_MS: Final = 5_000
 _RECONNECT_WITHIN_MS: Final = 5_000
-
-
-class GroupConsumer(Consumer):
-    """A consumer that never stays in a group without heartbeats.
-
-    kafka-python 3.0.12 does in two ways.
-
-    - A `poll` that runs out of time leaves its request to join under way, and the next one goes on with it if there is
-      still reason to join. But a leader that joined because its topics' partitions changed has none once it has
-      assigned them (`ConsumerCoordinator.need_rejoin`), and remains between two generations.
-    - A static member whose instance id another process took stops its heartbeats, and says so in the log alone.
-    """
-
-    def poll(self, *limits: Any, **options: Any) -> dict[TopicPartition, list[Any]]:  # noqa: ANN401
-        """As in the base class."""
-        state = self.group_metadata().state
-        if state == MemberState.REBALANCING or (
-            state == MemberState.STABLE and self._coordinator.heartbeat.session_timeout_expired()
-        ):
-            self._coordinator.request_rejoin()
-        return super().poll(*limits, **options)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,15 +19,18 @@ import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from aiokafka.errors import CommitFailedError
 from faust.transport.drivers import aiokafka as faust_aiokafka
 from faust.types.tuples import TP, ack_lock
 from mode.utils.futures import notify
 
+from rasad.streams.connection import BrokerUnavailable
 from rasad.streams.unreadable import UnreadableRecord
 
+_SEEK_WITHIN: Final = 0.9
+"""Of the time after which Faust gives up waiting for it."""
 # Of Faust's own logger family, so that its talk of every start and stop is set apart from Rasad's log.
 _LOGGER = logging.getLogger("faust.rasad")
 
@@ -168,8 +171,20 @@ class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
             await super().on_stop()
 
     async def perform_seek(self) -> None:
-        """Go back to the committed offsets: what is in flight will be handed out again."""
-        await super().perform_seek()
+        """Go back to the committed offsets: what is in flight will be handed out again.
+
+        Raises BrokerUnavailable where they do not come in time. Faust waits for `broker_request_timeout` seconds, then
+        takes it for a stop: nothing would be read any more, and nothing would say so.
+        """
+        limit_s = _SEEK_WITHIN * self.app.conf.broker_request_timeout
+        try:
+            async with asyncio.timeout(limit_s):
+                await super().perform_seek()
+        except TimeoutError as error:
+            raise BrokerUnavailable(
+                f"Kafka did not tell within {limit_s:.0f} s from which offsets to go on; see whether all partitions of "
+                "the raw topic and of __consumer_offsets have a leader"
+            ) from error
         self._in_flight.clear()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:

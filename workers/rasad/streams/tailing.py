@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Literal, Self
 
-from kafka import KafkaAdminClient, KafkaConsumer
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.structs import OffsetAndMetadata
 
 from rasad.messages import Record
-from rasad.streams.connection import Connection
+from rasad.streams.connection import WAIT_LIMIT_S, Connection
+from rasad.streams.group_coordinator import coordinated
 from rasad.streams.topic_reader import TopicReader, partitions_of
 
 _WAIT_S: Final = 0.2
@@ -71,8 +73,13 @@ class PartitionLag:
 
 def lag(connection: Connection, group: str, topic: str) -> tuple[PartitionLag, ...]:
     """How far `group` is behind in each partition of `topic`. Raises DriverError where there is no such topic."""
-    with KafkaAdminClient(**connection.kafka_python()) as admin:
-        committed = admin.list_group_offsets(group)[group]
+
+    def ask() -> Mapping[TopicPartition, OffsetAndMetadata]:
+        with KafkaAdminClient(**connection.kafka_python()) as admin:
+            offsets: Mapping[TopicPartition, OffsetAndMetadata] = admin.list_group_offsets(group)[group]
+        return offsets
+
+    committed = coordinated(ask, WAIT_LIMIT_S)
     consumer = KafkaConsumer(**connection.kafka_python(), group_id=None, enable_auto_commit=False)
     try:
         partitions = partitions_of(consumer, topic)

@@ -31,8 +31,8 @@ from kafka.structs import OffsetAndMetadata
 
 from rasad.messages import Record
 from rasad.streams.access import refusal
-from rasad.streams.connection import WAIT_LIMIT_S, BrokerUnavailable, BrokerWatch, Connection
-from rasad.streams.consumer import Consumer
+from rasad.streams.connection import ANSWER_WITHIN_S, WAIT_LIMIT_S, BrokerUnavailable, BrokerWatch, Connection
+from rasad.streams.consumer import Consumer, GroupConsumer
 from rasad.streams.driver import DriverError
 from rasad.streams.unreadable import UnreadableRecord
 
@@ -289,7 +289,8 @@ class TopicReader:
         """
         try:
             with _clearly(f"a commit of {self._group} for {self._topic} at {self._servers}"):
-                self._consumer.commit(_committable(self._topic, offsets), timeout_ms=round(self._patience_s * 1000))
+                patience_ms = round(max(self._patience_s, ANSWER_WITHIN_S) * 1000)
+                self._consumer.commit(_committable(self._topic, offsets), timeout_ms=patience_ms)
         except _OVERTAKEN as error:
             log.warning("a rebalance overtook a commit; what it covered may be given again", extra=_told(error))
             return False
@@ -367,7 +368,8 @@ def _clearly(what: str) -> Iterator[None]:
 
 def _consumer(connection: Connection, group: str | None, session_timeout_s: float, look_every_s: float) -> Consumer:
     session_ms = round(session_timeout_s * 1000)
-    return Consumer(
+    kind = Consumer if group is None else GroupConsumer
+    return kind(
         **connection.kafka_python(),
         group_id=group,
         isolation_level="read_committed",

@@ -20,17 +20,30 @@ OUTPUT_BYTES: Final = 8 * 1024 * 1024
 """Largest message of an output topic: an event is a few times its article, a dead letter the article and headers."""
 _CLEANUP: Final = "cleanup.policy"
 _LARGEST: Final = "max.message.bytes"
+_IN_SYNC: Final = "min.insync.replicas"
+_REPLICAS_TO_LOSE_ONE: Final = 3
+"""From so many replicas on a record can wait for a second one while a node is away."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicSpec:
-    """What a topic must be; `largest` is its `max.message.bytes`, in bytes, of which a topic may have more."""
+    """What a topic must be.
+
+    `largest` is its `max.message.bytes`, in bytes, and `in_sync` its `min.insync.replicas`; a topic may have more of
+    both. None leaves that to the cluster.
+    """
 
     name: str
     partitions: int
     replication_factor: int
     cleanup: str
     largest: int
+    in_sync: int | None = None
+
+    def configs(self) -> dict[str, str]:
+        """What a new topic is given."""
+        in_sync = {} if self.in_sync is None else {_IN_SYNC: str(self.in_sync)}
+        return {_CLEANUP: self.cleanup, _LARGEST: str(self.largest), **in_sync}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +66,18 @@ def _fix(difference: Difference) -> str:
         case "partitions":
             return "the number of a live topic can only grow, and then keys move: set topics.partitions or a new topic"
         case "replication factor":
-            return "move its partitions with kafka-reassign-partitions, or set topics.replication_factor"
+            return "move its partitions with kafka-reassign-partitions.sh, or set topics.replication_factor"
         case key:
-            return f"set it with kafka-configs --alter --add-config {key}={difference.wanted}"
+            return f"set it with kafka-configs.sh --alter --add-config {key}={difference.wanted}"
 
 
 def specs(topics: TopicSettings) -> tuple[TopicSpec, ...]:
-    """Every topic of Rasad under its configured name."""
+    """Every topic of Rasad under its configured name.
+
+    With three replicas and more, what was acknowledged is on two nodes at least (`min.insync.replicas`): the producers
+    ask for all that are in sync, which by Kafka's default may be a single one.
+    """
+    in_sync = 2 if topics.replication_factor >= _REPLICAS_TO_LOSE_ONE else None
 
     def spec(name: str, *, cleanup: str = "delete", largest: int = OUTPUT_BYTES) -> TopicSpec:
         return TopicSpec(
@@ -68,6 +86,7 @@ def specs(topics: TopicSettings) -> tuple[TopicSpec, ...]:
             replication_factor=topics.replication_factor,
             cleanup=cleanup,
             largest=largest,
+            in_sync=in_sync,
         )
 
     return (
@@ -112,7 +131,7 @@ def _create(admin: KafkaAdminClient, spec: TopicSpec) -> bool:
         spec.name: {
             "num_partitions": spec.partitions,
             "replication_factor": spec.replication_factor,
-            "configs": {_CLEANUP: spec.cleanup, _LARGEST: str(spec.largest)},
+            "configs": spec.configs(),
         }
     }
     try:
@@ -140,7 +159,7 @@ def drift(connection: Connection, wanted: Iterable[TopicSpec]) -> tuple[Differen
 def _configurations(admin: KafkaAdminClient, names: list[str]) -> Mapping[str, Mapping[str, str]]:
     if not names:
         return {}
-    resources = [ConfigResource(ConfigResourceType.TOPIC, name, [_CLEANUP, _LARGEST]) for name in names]
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name, [_CLEANUP, _LARGEST, _IN_SYNC]) for name in names]
     answer = admin.describe_configs(resources, config_filter="all")["topic"]
     return {name: {key: entry["value"] for key, entry in entries.items()} for name, entries in answer.items()}
 
@@ -161,6 +180,8 @@ def _differences(
         yield Difference(spec.name, _CLEANUP, spec.cleanup, configured[_CLEANUP])
     if int(configured[_LARGEST]) < spec.largest:
         yield Difference(spec.name, _LARGEST, str(spec.largest), configured[_LARGEST])
+    if spec.in_sync is not None and int(configured[_IN_SYNC]) < spec.in_sync:
+        yield Difference(spec.name, _IN_SYNC, str(spec.in_sync), configured[_IN_SYNC])
 
 
 def missing(connection: Connection, names: Iterable[str]) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 from rasad.messages import DeadLetter, Outcome, Record
 from rasad.settings import TopicSettings
 from rasad.streams.access import AccessRefused, is_refusal, refusal
-from rasad.streams.connection import WAIT_LIMIT_S, BrokerUnavailable, Connection
+from rasad.streams.connection import ANSWER_WITHIN_S, WAIT_LIMIT_S, BrokerUnavailable, Connection
 from rasad.streams.driver import DriverError
 from rasad.streams.publication import Publication, dead_letter_publication, publications, publishable, too_large
 from rasad.streams.topics import OUTPUT_BYTES
@@ -148,13 +148,13 @@ class Transactions:
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         self._servers = ",".join(connection.bootstrap_servers)
-        self._patience_s = patience_s
+        self._patience_s = max(patience_s, ANSWER_WITHIN_S)
         self._producer = _Producer(
             **connection.kafka_python(),
             kafka_client=_Client,
             transactional_id=transactional_id,
             transaction_timeout_ms=round(timeout_s * 1000),
-            max_block_ms=round(patience_s * 1000),
+            max_block_ms=round(self._patience_s * 1000),
             reconnect_backoff_max_ms=_RECONNECT_WITHIN_MS,
             max_request_size=OUTPUT_BYTES,
             # A broker refuses a batch for its size even where each record would fit; no topic's limit is below this.
