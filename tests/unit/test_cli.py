@@ -49,9 +49,12 @@ def test_every_verb_teaches(verb: str) -> None:
     assert "Usage" in shown.output
 
 
+SIGN_IN = 'security_protocol = "SASL_SSL"\nsasl_mechanism = "PLAIN"\nsasl_username = "desk"\n'
+
+
 def test_config_says_where_a_value_came_from(tmp_path: Path) -> None:
     file = tmp_path / "rasad.toml"
-    file.write_text('[worker]\ngroup_id = "night-desk"\n[kafka]\nsasl_password = "open sesame"\n')
+    file.write_text('[worker]\ngroup_id = "night-desk"\n[kafka]\nsasl_password = "open sesame"\n' + SIGN_IN)
     shown = rasad("config", "--config", str(file), env={"RASAD_WORKER__BATCH_MAX": "7"})
     assert shown.exit_code == 0
     assert "night-desk" in shown.output
@@ -156,6 +159,22 @@ def test_an_enrichment_that_cannot_begin_leaves_its_dead_letters_as_they_were(
         letters.write_text(before)
     assert rasad("enrich", *failing, "--dead-letters", str(letters)).exit_code == 1
     assert (letters.read_text() if letters.exists() else None) == before
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("config",), ("models", "show"), ("enrich", "seeds"), ("topics", "acls", "--principal-worker", "User:desk")],
+)
+def test_a_reader_that_has_enough_is_no_error(command: tuple[str, ...]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-m", "rasad.cli", *command], stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+        )
+    finally:
+        os.close(writer)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_dead_letters_into_a_named_pipe_are_all_read(tmp_path: Path) -> None:

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, get_args
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 
 from rasad.cli.options import (
     BootstrapOption,
     ConfigOption,
+    PipedConsole,
     clear_errors,
     connection_of,
     err,
@@ -120,7 +121,7 @@ def _read(cluster: _Cluster, selection: Selection) -> Iterator[Iterator[StoredLe
 
 def _print(shown: RenderableType) -> None:
     """Print, uncut: on a narrow terminal lines run over, where there is none they are as long as need be."""
-    wide = Console(highlight=False, width=_WIDEST)
+    wide = PipedConsole(highlight=False, width=_WIDEST)
     needed = wide.measure(shown)
     wide.width = max(out.width, needed.minimum) if out.is_terminal else max(1, needed.maximum)
     wide.print(shown)

@@ -127,8 +127,9 @@ def evaluate(
             except (report.EvaluationError, CorpusError) as error:
                 fail(error)
     if as_json:
-        for figure in figures(found):
-            typer.echo(json.dumps(figure, ensure_ascii=False))
+        with clear_errors():
+            for figure in figures(found):
+                typer.echo(json.dumps(figure, ensure_ascii=False))
         return
     for each in tables(found):
         table = Table(title=each.title, title_justify="left", box=None, pad_edge=False)

@@ -25,7 +25,17 @@ if TYPE_CHECKING:
 STARTED = time.monotonic()
 """When the process began, for "ready after" figures."""
 
-out = Console(highlight=False)
+
+class PipedConsole(Console):
+    """A console whose reader may go."""
+
+    def on_broken_pipe(self) -> None:
+        """End as a filter whose reader (head, less) has what it wanted; in rich that is an error."""
+        _let_go_of_output()
+        raise SystemExit(0)
+
+
+out = PipedConsole(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 STDOUT_FD: Final = 1
@@ -93,6 +103,7 @@ def clear_errors() -> Iterator[None]:
         fail(refusal(error))
     except BrokenPipeError:
         # The reader (head, less) has what it wanted; closing quietly is what a filter does.
+        _let_go_of_output()
         sys.stderr.close()
         raise typer.Exit(0) from None
     except OSError as error:

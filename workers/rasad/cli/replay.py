@@ -252,10 +252,11 @@ def compare(
         if html is not None:
             html.write_text(comparison_report.page(found), encoding="utf-8")
             err.print(f"wrote {html}", markup=False)
-    if as_json:
-        sys.stdout.buffer.write(orjson.dumps(comparison_report.data(found), option=orjson.OPT_APPEND_NEWLINE))
-    else:
-        comparison_report.show(out, found)
+        if as_json:
+            sys.stdout.buffer.write(orjson.dumps(comparison_report.data(found), option=orjson.OPT_APPEND_NEWLINE))
+            sys.stdout.flush()
+        else:
+            comparison_report.show(out, found)
 
 
 @app.command("cutover")
