@@ -29,8 +29,9 @@ def main(
 ) -> None:
     """Run every benchmark and write their tables to one file, with the machine, its features, versions and commands.
 
-    On an idle machine with two cores it takes a little over an hour, with --quick some 6. Leave the machine alone meanwhile:
-    what else runs there is in the figures. A program that fails is named in the file, and the exit code is 1.
+    On an idle machine with two cores it takes a little over an hour, with --quick some 6 minutes. Leave the machine
+    alone meanwhile: what else runs there is in the figures. A program that fails is named in the file, and the exit
+    code is 1.
 
     Example: `python -m benchmarks.run --data DIR`
     """

@@ -197,7 +197,10 @@ class ModelVersion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pipeline:
-    """What made an event: `version` is a hash over all the rest, so equal versions mean equal bytes."""
+    """What made an event: `version` is a hash over all the rest.
+
+    Equal versions mean equal bytes on one kind of processor.
+    """
 
     version: str
     code: str

@@ -187,7 +187,7 @@ _CHANNELS: Final = (
         "stance-record",
         "send",
         "One record per stance of an article.",
-        "Claim id, or the article id for a stance towards its headline.",
+        "Claim id of a stance towards a claim, else the article id.",
     ),
     _Channel(
         "dead_letters", "dead-letter", "send", "Records that could not be enriched.", "The original record's key."
