@@ -11,7 +11,7 @@ from pathlib import Path
 
 import orjson
 import pytest
-from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.structs import OffsetAndMetadata
 from typer.testing import CliRunner, Result
 
@@ -22,6 +22,7 @@ from rasad.streams.claims import add, claim_of
 from rasad.streams.connection import Connection
 from rasad.streams.cutover import Behind, Cutover, Move, cut_over, prepare, revert, rewind, rewinding
 from rasad.streams.driver import DriverError
+from rasad.streams.replay_jobs import jobs
 from rasad.streams.replay_plan import Instant
 from rasad.streams.tailing import lag
 from rasad.streams.transactions import Aborted
@@ -104,6 +105,29 @@ def test_everyone_moves_to_a_finished_replay_and_back(
     assert standing(connection, group, topics.raw) == {0: 17}
     assert resolved(connection, topics) == topics
     assert revert(connection, topics) == ()
+    # What workers wrote into the replay's topics is there still: whoever goes back goes on behind it.
+    assert jobs(connection, topics)["new"].left == ((0, 15),)
+    back = prepare(connection, topics, "new", group)
+    assert back.moves == (Move(0, 17, 15),)
+    cut_over(connection, topics, back)
+    assert (standing(connection, group, topics.raw), jobs(connection, topics)["new"].left) == ({0: 15}, ())
+    stand(connection, group, topics.raw, {0: 16})
+    assert prepare(connection, topics, "new", group).done
+    assert prepare(connection, topics, "new", f"{group}-other").moves == (Move(0, None, 16),)
+
+
+def test_a_second_replay_leaves_the_first_where_its_workers_stood(
+    connection: Connection, ordered_topics: TopicSettings, group: str
+) -> None:
+    topics = ordered_topics
+    cut_over(connection, topics, planned_behind(connection, topics, group, stood=6, articles=6))
+    replayed(connection, topics, "newer")
+    produce(connection, topics.raw, map(article, range(100, 104)))
+    stand(connection, group, topics.raw, {0: 9})
+    cut_over(connection, topics, prepare(connection, topics, "newer", group))
+    assert standing(connection, group, topics.raw) == {0: 6}
+    assert jobs(connection, topics)["new"].left == ((0, 9),)
+    assert prepare(connection, topics, "new", group).moves == (Move(0, 6, 9),)
 
 
 def test_a_cutover_that_dies_once_the_group_is_set_remembers_where_it_stood(
@@ -125,6 +149,26 @@ def test_a_cutover_that_dies_once_the_group_is_set_remembers_where_it_stood(
     assert resolve(connection, topics.enriched, topics.aliases) == f"{topics.enriched}.replay-new"
     revert(connection, topics)
     assert standing(connection, group, topics.raw) == {0: 5}
+
+
+@pytest.mark.parametrize(("stood", "since", "left"), [(8, 10, 10), (2, 4, 4), (2, 6, 2)])
+def test_what_workers_wrote_after_a_cutover_that_died_is_left_behind(
+    connection: Connection, ordered_topics: TopicSettings, group: str, stood: int, since: int, left: int
+) -> None:
+    topics = ordered_topics
+    produce(connection, topics.raw, map(article, range(6)))
+    replayed(connection, topics, "new")
+    produce(connection, topics.raw, map(article, range(100, 106)))
+    stand(connection, group, topics.raw, {0: stood})
+    planned = prepare(connection, topics, "new", group)
+    with KafkaProducer(**connection.kafka_python()) as producer:
+        for each in planned.aliases:
+            begun = replace(each, topic=each.name).publication(topics)
+            producer.send(begun.topic, key=begun.key, value=begun.value)
+    stand(connection, group, topics.raw, {0: since})
+    assert prepare(connection, topics, "new", group).aliases[0].left == {0: left}
+    revert(connection, topics)
+    assert standing(connection, group, topics.raw) == {0: left}
 
 
 def test_a_cutover_whose_group_cannot_be_set_leaves_nothing_behind(

@@ -9,7 +9,8 @@ import pytest
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import MemberToRemove
 from kafka.errors import FencedInstanceIdError
-from kafka.structs import MemberState
+from kafka.future import Future
+from kafka.structs import MemberState, OffsetAndMetadata
 
 from rasad.settings import TopicSettings, WorkerSettings
 from rasad.streams import faust_worker
@@ -58,6 +59,18 @@ def test_a_rebalance_that_outlasts_a_poll_is_finished(
             stable_since = stable_since or time.monotonic()
     assert len(consumer.assignment()) == 4
     consumer.close()
+
+
+def test_a_committed_offset_is_that_of_now(connection: Connection, ordered_topics: TopicSettings, group: str) -> None:
+    partition = TopicPartition(ordered_topics.raw, 0)
+    late = Future()
+    late.success({partition: OffsetAndMetadata(1, "", -1)})
+    with GroupConsumer(**connection.kafka_python(), group_id=group, enable_auto_commit=False) as consumer:
+        consumer.assign([partition])
+        consumer.commit({partition: OffsetAndMetadata(5, "", -1)})
+        # The answer to a question that ran out of time.
+        consumer._coordinator._offset_fetch_futures[frozenset({partition})] = late
+        assert consumer.committed(partition) == 5
 
 
 def test_a_member_that_was_removed_holds_nothing_of_before_and_reads_it_again(

@@ -288,6 +288,7 @@ class TestChecking:
             (Claim(id="a\n", text="هطل المطر"), "printable characters"),
             (Claim(id="a" * 201, text="هطل المطر"), "printable characters"),
             (Claim(id="a", text="هطل المطر", version=0), "versions count from 1"),
+            (Claim(id="a", text="هطل المطر", version=2**63), "versions count from 1 to 9,223,372,036,854,775,807"),
         ],
     )
     def test_what_cannot_be_watched_is_refused(self, claim: Claim, told: str) -> None:

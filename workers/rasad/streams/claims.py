@@ -33,6 +33,8 @@ from rasad.text.script import language
 
 log = structlog.get_logger(__name__)
 
+LARGEST_VERSION: Final = 2**63 - 1
+"""JSON in most languages, and in what writes ours, has no larger numbers."""
 LONGEST_TEXT: Final = 500
 """Characters of a claim: a few sentences. The model reads 90 pieces of it at most, some 280 characters."""
 LONGEST_ID: Final = 200
@@ -58,8 +60,10 @@ def checked(claim: Claim) -> Claim:
         raise ClaimError(f"claim {claim.id!r} has {len(text)} characters, {LONGEST_TEXT} at most: split it")
     if language(text) != "ar":
         raise ClaimError(f"claim {claim.id!r} does not read as Arabic: {text[:60]!r}; write it as an Arabic sentence")
-    if claim.version < 1:
-        raise ClaimError(f"claim {claim.id!r} has version {claim.version}: versions count from 1")
+    if not 1 <= claim.version <= LARGEST_VERSION:
+        raise ClaimError(
+            f"claim {claim.id!r} has version {claim.version}: versions count from 1 to {LARGEST_VERSION:,}"
+        )
     return replace(claim, text=text)
 
 

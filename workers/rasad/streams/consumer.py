@@ -52,15 +52,22 @@ class Consumer(KafkaConsumer):  # type: ignore[misc]
 
 
 class GroupConsumer(Consumer):
-    """A consumer that never stays in a group without heartbeats.
+    """A consumer that never stays in a group without heartbeats, nor takes an old answer for where the group stands.
 
-    kafka-python 3.0.12 does in two ways.
+    kafka-python 3.0.12 does both, the first in two ways.
 
     - A `poll` that runs out of time leaves its request to join under way, and the next one goes on with it if there is
       still reason to join. But a leader that joined because its topics' partitions changed has none once it has
       assigned them (`ConsumerCoordinator.need_rejoin`), and remains between two generations.
     - A static member whose instance id another process took stops its heartbeats, and says so in the log alone.
+    - A question for a committed offset that ran out of time is kept, and its answer given to the next one, however long
+      after that.
     """
+
+    def committed(self, partition: TopicPartition, metadata: bool = False, timeout_ms: int | None = None) -> Any:  # noqa: ANN401
+        """As in the base class, as it is now."""
+        self._coordinator._offset_fetch_futures.pop(frozenset((partition,)), None)  # noqa: SLF001
+        return super().committed(partition, metadata=metadata, timeout_ms=timeout_ms)
 
     def poll(self, *limits: Any, **options: Any) -> dict[TopicPartition, list[Any]]:  # noqa: ANN401
         """As in the base class."""

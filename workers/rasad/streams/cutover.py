@@ -3,6 +3,7 @@
 A replay ends at a boundary in each partition of the raw topic. A cutover sets the workers' group to that boundary and
 aliases the live outputs to the replay's, so the workers, started again, write on where the replay ended: the new topic
 then holds every article of both, none twice. Nothing moves while the group has members, for they would commit over it.
+Where they are led elsewhere again, the replay's record keeps where they stood: whoever goes back to it goes on there.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def prepare(connection: Connection, topics: TopicSettings, name: str, group: str
     if job.finished_at is None:
         remaining = replay_jobs.remaining(job, replay_jobs.standings(connection, job))
     held = aliases(connection, topics.aliases)
-    boundary = {each.partition: each.end for each in job.bounds}
+    boundary = _boundary(connection, job, held, group)
     moves = _moves(lag(connection, group, job.topic), boundary)
     left = {each.partition: each.target if each.committed is None else each.committed for each in moves}
     names = {key: getattr(topics, key) for key in ALIASED}
@@ -97,7 +98,7 @@ def prepare(connection: Connection, topics: TopicSettings, name: str, group: str
             group=group,
             boundary=boundary,
             # The live topic itself was last written before the first cutover, be it one that died.
-            left=held[live].left if live in held else left,
+            left=_left(held[live], left) if live in held else left,
         )
         for key, live in names.items()
     )
@@ -117,7 +118,8 @@ def cut_over(
 ) -> None:
     """Do what `prepare` found, nothing where it is done.
 
-    1. Write down where the group stood, in aliases that lead to the live topics still: the next step forgets it.
+    1. Write down where the group stood, in aliases that lead to the live topics still: the next step forgets it. Where
+       an earlier replay is left by this, its record keeps where the workers stood.
     2. Set the group to the boundary; the cluster refuses while it has members.
     3. Write the aliases, all in one transaction.
 
@@ -132,6 +134,7 @@ def cut_over(
     wanted = [spec for spec in topics_module.specs(topics) if spec.name == topics.aliases]
     topics_module.declare(connection, wanted)
     held = aliases(connection, topics.aliases)
+    _note_leaving(connection, topics, held, patience_s)
     pending = [replace(each, topic=each.name) for each in planned.aliases if each.name not in held]
     if pending:
         _write(connection, [each.publication(topics) for each in pending], patience_s)
@@ -140,7 +143,61 @@ def cut_over(
     except DriverError:
         _write(connection, [removal(each.name, topics) for each in pending], patience_s)
         raise
-    _write(connection, [each.publication(topics) for each in planned.aliases], patience_s)
+    job = replay_jobs.known_job(connection, topics, planned.job.name)
+    entered = [replace(job, left=()).publication(topics)] if job.left else []
+    _write(connection, [*(each.publication(topics) for each in planned.aliases), *entered], patience_s)
+
+
+def _left(held: Alias, stood: Mapping[int, int]) -> dict[int, int]:
+    """Up to where the live topics hold all, given where the group of an alias stands.
+
+    Of a cutover that died before it was done, workers may have gone on into the live topics since: from where they had
+    stood, or, where the group was set already, from the boundary.
+    """
+    left = dict(held.left)
+    if held.topic != held.name:
+        return left
+    for partition, offset in stood.items():
+        before, boundary = left.get(partition, 0), held.boundary.get(partition, 0)
+        if boundary <= before or offset < boundary:
+            left[partition] = max(before, offset)
+    return left
+
+
+def _standing(held: Mapping[str, Alias]) -> Alias | None:
+    """An alias of the replay that workers write to now; None where that are the live topics."""
+    return next((each for each in held.values() if each.topic != each.name), None)
+
+
+def _boundary(connection: Connection, job: Job, held: Mapping[str, Alias], group: str) -> dict[int, int]:
+    """Where `group` is to go on in each partition: where the replay's topics end, by its own work and by workers'."""
+    now = _standing(held)
+    mine = now is not None and now.replay == job.name
+    if now is not None and mine and now.group == group:
+        return dict(now.boundary)
+    reached = [(each.partition, each.end) for each in job.bounds] + list(job.left)
+    if now is not None and mine:
+        reached += [(each.partition, each.committed or 0) for each in lag(connection, now.group, job.topic)]
+    boundary: dict[int, int] = {}
+    for partition, offset in reached:
+        boundary[partition] = max(offset, boundary.get(partition, 0))
+    return boundary
+
+
+def _note_leaving(connection: Connection, topics: TopicSettings, held: Mapping[str, Alias], patience_s: float) -> None:
+    """Keep where the workers stand that write to a replay's topics, once, before their group is set elsewhere.
+
+    Raises DriverError where they have not stopped.
+    """
+    now = _standing(held)
+    job = None if now is None else replay_jobs.jobs(connection, topics).get(now.replay)
+    if now is None or job is None or job.left:
+        return
+    _require_empty(connection, now.group)
+    stood = lag(connection, now.group, topics.raw)
+    left = tuple((each.partition, each.committed) for each in stood if each.committed is not None)
+    if left:
+        _write(connection, [replace(job, left=left).publication(topics)], patience_s)
 
 
 def revert(connection: Connection, topics: TopicSettings, *, patience_s: float = WAIT_LIMIT_S) -> tuple[Alias, ...]:
@@ -152,7 +209,10 @@ def revert(connection: Connection, topics: TopicSettings, *, patience_s: float =
     held = aliases(connection, topics.aliases)
     mine = tuple(held[getattr(topics, key)] for key in ALIASED if getattr(topics, key) in held)
     if mine:
-        _set(connection, mine[0].group, topics.raw, _moves(lag(connection, mine[0].group, topics.raw), mine[0].left))
+        _note_leaving(connection, topics, held, patience_s)
+        lags = lag(connection, mine[0].group, topics.raw)
+        stood = {each.partition: each.committed for each in lags if each.committed is not None}
+        _set(connection, mine[0].group, topics.raw, _moves(lags, _left(mine[0], stood)))
         _write(connection, [removal(each.name, topics) for each in mine], patience_s)
     return mine
 

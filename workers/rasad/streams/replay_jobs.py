@@ -106,7 +106,9 @@ class Request:
 class Job:
     """A replay as it was begun; `finished_at` and `tally` are written when it is done.
 
-    `claims` are those that were watched then, which articles are held against to the end.
+    `left` is where workers that wrote on into its outputs stood, by partition, when they were led elsewhere again; it
+    is empty before that, and while they write there. `claims` are those that were watched then, which articles are held
+    against to the end.
     """
 
     name: str
@@ -121,6 +123,7 @@ class Job:
     claims: tuple[Claim, ...] = ()
     finished_at: str | None = None
     tally: Tally = Tally()
+    left: tuple[tuple[int, int], ...] = ()
 
     @property
     def group(self) -> str:

@@ -206,6 +206,7 @@ class _Session:
         self._writer = writer
         self._membership = membership
         self._told: frozenset[int] | None = None
+        self._was_ready = False
         self._measure_after = 0.0
         self._stop_before: float | None = None
 
@@ -311,9 +312,13 @@ class _Session:
             self._measure_after = time.monotonic() + _LAGS_EVERY_S
             self._health.lags(self._membership.lags())
         assigned = self._membership.partitions()
+        if self._told is not None and not assigned and self._membership.group() is None:
+            # Put out of the group, or waiting for it with nothing in hand.
+            self._health.revoked()
+            self._told = None
         if assigned == self._told or self._membership.group() is None:
             return
-        first, self._told = self._told is None, assigned
+        first, self._was_ready, self._told = not self._was_ready, True, assigned
         log.info("partitions assigned", topic=self._settings.topics.raw, partitions=sorted(assigned))
         self._health.assigned()
         if first:
