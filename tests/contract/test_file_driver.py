@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
@@ -112,6 +113,36 @@ def test_a_line_beyond_all_measure_does_not_fill_the_memory(tmp_path: Path) -> N
         stream.write(b"a" * (files.LARGEST + 10) + b"\n" + good(0) + b"\n")
     lengths = [len(value) for value in values_of(path)]
     assert lengths == [files.LARGEST, len(good(0))]
+
+
+def test_an_array_that_is_too_large_to_be_read_whole_is_refused_and_not_cut(tmp_path: Path) -> None:
+    path = tmp_path / "articles.json"
+    with path.open("wb") as stream:
+        stream.write(b" [" + good(0) + b"," + b" " * files.LARGEST + good(1) + b"]")
+    with pytest.raises(FileError, match=r"articles\.json: a JSON array of more than 64 MiB.*jq"):
+        list(records([str(path)]))
+
+
+def test_nothing_behind_an_array_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "two.json"
+    path.write_bytes(b"[" + good(0) + b"]\n[" + good(1) + b"]\n")
+    assert values_of(path) == [good(0), b"\n[" + good(1) + b"]\n"]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstd])
+def test_packed_standard_input_that_is_damaged(pack: type[bytes]) -> None:
+    packed = pack(b"\n".join(good(number) for number in range(2_000)))
+    for damaged in (packed[:-20], packed[:12] + b"\xff" * 20 + packed[32:]):
+        with pytest.raises(FileError, match=r"standard input: the packed data is damaged or cut short"):
+            list(records(["-"], io.BufferedReader(io.BytesIO(damaged))))
+
+
+def test_a_name_that_is_no_utf8_is_shown_with_its_bytes(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"\xc7\xe1\xce\xc8\xd1.txt")
+    path.write_bytes(good(0))
+    written: list[Outcome] = []
+    FileDriver(inputs=(str(path),), write=written.append).run(enrich)
+    assert rb"\\xc7\\xe1\\xce\\xc8\\xd1.txt" in outcome_line(written[0])
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:

@@ -181,6 +181,7 @@ def test_of_two_processes_at_once_one_fetches(tmp_path: Path) -> None:
 
 def test_the_cache_is_where_the_environment_says(tmp_path: Path) -> None:
     assert broker.cache_directory({"RASAD_CACHE": "/one"}) == Path("/one")
+    assert broker.cache_directory({"RASAD_CACHE": "one"}) == Path.cwd() / "one"
     assert broker.cache_directory({"XDG_CACHE_HOME": "/two"}) == Path("/two/rasad")
     assert broker.cache_directory({}) == Path.home() / ".cache" / "rasad"
 

@@ -9,7 +9,7 @@ from rasad.messages import Record
 from rasad.settings import TopicSettings
 from rasad.streams.connection import Connection
 from rasad.streams.driver import DriverError
-from rasad.streams.producing import produce
+from rasad.streams.producing import Refused, produce
 from rasad.streams.tailing import Tail, lag
 from rasad.streams.topics import RAW_BYTES
 from tests.contract.contract import BAD, good
@@ -41,7 +41,7 @@ def test_articles_arrive_in_order_under_their_ids(connection: Connection, ordere
 def test_a_record_too_large_for_the_topic_is_handed_back(connection: Connection, ordered_topics: TopicSettings) -> None:
     huge = Record(value=b"a" * (RAW_BYTES + 1), topic="huge.txt")
     produced = produce(connection, ordered_topics.raw, [Record(value=good(0)), huge, Record(value=good(1))])
-    assert (produced.taken, produced.refused) == (2, (huge,))
+    assert (produced.taken, produced.refused) == (2, (Refused("huge.txt", 0, RAW_BYTES + 1),))
     assert tailed(connection, ordered_topics.raw) == [good(0), good(1)]
 
 

@@ -306,6 +306,11 @@ def test_foreign_text_is_shown_and_obeyed_by_no_terminal(text: str) -> None:
     assert shown.count("\u2067") == shown.count("\u2069")
 
 
+def test_half_a_surrogate_pair_is_shown_as_it_is_written() -> None:
+    value = rb'{"title": "\ud83d"}'
+    assert r"\ud83d" in printed(value_view(value))
+
+
 def test_a_value_is_json_laid_out_or_text_or_hexadecimal() -> None:
     laid_out = printed(value_view('{"title": "الأمم \u202e", "n": 12345678901234567890123}'.encode()))
     assert laid_out.splitlines() == [

@@ -110,3 +110,5 @@ def test_a_direction_mark_is_left_off_where_an_override_is_shown() -> None:
     assert isolated("\u200fغبار\u200f") == isolated("غبار")
     assert highlighted("\u200fغبار\u202e", ()).plain == "\u200fغبار\ufffd"
     assert "\\u202e" in isolated("\u202eغبار")
+    marked = replace(EVENT, article=replace(EVENT.article, title="\u200fغبار\u200f"))
+    assert "u200f" not in rendered(headline(marked), 40)

@@ -176,6 +176,10 @@ def test_what_cannot_be_meant_is_refused(chosen: dict[str, str], told: str) -> N
 
 def test_criteria_that_can_hold_for_no_message_of_a_type_are_refused() -> None:
     selection(types="PER", stances="agree").check(EnrichedEvent)
+    selection(stances="claim:agree", claims="lanterns").check(StanceRecord)
+    for of_claims in (selection(claims="lanterns"), selection(stances=["headline", "claim:agree"])):
+        with pytest.raises(ValueError, match="watched claims are records of the stances topic"):
+            of_claims.check(EnrichedEvent)
     with pytest.raises(ValueError, match="EntityRecord cannot be selected by stances, only by entities, sources"):
         selection(stances="agree").check(EntityRecord)
     with pytest.raises(ValueError, match="StanceRecord cannot be selected by types"):

@@ -10,7 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from rasad.presentation import isolated, visible
+from rasad.presentation import RightToLeft, isolated, visible, without_marks
 from rasad.streams.comparison import HOWS, Change, Comparison, Example, How, Part
 
 _STYLES: Final[dict[How, str]] = {
@@ -182,17 +182,18 @@ def _shown(example: Example) -> RenderableType:
     line.append(f"{change.type}  ", style="dim")
     line.append(_from_to(change))
     line.append(f"  {visible(example.article_id)}", style="dim")
-    around = Text(justify="right")
+    around = Text()
     if example.marked:
         left, marked, right = (
-            visible(" ".join(each.splitlines())) for each in (example.left, example.marked, example.right)
+            visible(without_marks(" ".join(each.splitlines())))
+            for each in (example.left, example.marked, example.right)
         )
-        around.append("\u2067…" + left)
+        around.append("…" + left)
         around.append(marked, style=f"reverse {_STYLES[change.how]}")
-        around.append(right + "…\u2069")
+        around.append(right + "…")
     else:
-        around.append(isolated(example.title), style="dim")
-    return Group(line, around)
+        around.append(visible(without_marks(example.title)), style="dim")
+    return Group(line, RightToLeft(around))
 
 
 def _from_to(change: Change) -> str:

@@ -40,9 +40,10 @@ _ISOLATE: Final = "\u2067"
 _POP: Final = "\u2069"
 
 # Control characters, and those that are not seen but move, hide or reorder what is: a terminal would obey them. The
-# joiners U+200C and U+200D stay, for words are spelled with them.
+# joiners U+200C and U+200D stay, for words are spelled with them. Half a surrogate pair cannot be written at all.
 _UNSEEN = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e0fff]"
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e0fff]"
 )
 
 
@@ -55,9 +56,14 @@ def visible(text: str) -> str:
     return _UNSEEN.sub(lambda match: json.dumps(match[0])[1:-1], text)
 
 
+def without_marks(text: str) -> str:
+    """`text` without direction marks: what stands in a right-to-left unit of its own needs none."""
+    return _DIRECTION_MARKS.sub("", text)
+
+
 def isolated(text: str) -> str:
     """`text`, visible, without direction marks, as one right-to-left unit within whatever stands around it."""
-    return f"{_ISOLATE}{visible(_DIRECTION_MARKS.sub('', text))}{_POP}"
+    return f"{_ISOLATE}{visible(without_marks(text))}{_POP}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +105,7 @@ def _on_one_line(text: str) -> str:
 def headline(event: EnrichedEvent) -> RenderableType:
     """The title, or the beginning of the body where there is none."""
     text = event.article.title.strip() or event.article.body.strip()[:90]
-    return RightToLeft(Text(visible(_on_one_line(text)), style="bold"))
+    return RightToLeft(Text(visible(without_marks(_on_one_line(text))), style="bold"))
 
 
 def entity_rows(entities: Iterable[Entity]) -> Table:

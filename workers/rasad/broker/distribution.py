@@ -39,8 +39,8 @@ def log_progress(line: str) -> None:
 def cache_directory(env: Mapping[str, str] = os.environ) -> Path:
     """Where fetched files are kept: `RASAD_CACHE`, else `rasad` under `XDG_CACHE_HOME` or `~/.cache`."""
     if chosen := env.get("RASAD_CACHE"):
-        return Path(chosen)
-    return Path(env.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rasad"
+        return Path(chosen).absolute()
+    return Path(env.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "rasad"
 
 
 def pom() -> Path:

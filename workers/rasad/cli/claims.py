@@ -124,6 +124,6 @@ def _table(held: Iterable[Claim]) -> Table:
     table.add_column("since", no_wrap=True)
     table.add_column("claim", justify="right", overflow="fold")
     for claim in held:
-        text = Text(isolated(visible(claim.text)))
+        text = Text(isolated(claim.text))
         table.add_row(Text(visible(claim.id)), str(claim.version), (claim.created_at or "-")[:10], text)
     return table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.table import Table
+from rich.text import Text
 
 from rasad.cli.options import ConfigOption, out, settings_of
 
@@ -19,5 +20,5 @@ def config(
     for column in ("setting", "value", "from"):
         table.add_column(column, overflow="fold")
     for row in loaded.rows():
-        table.add_row(row.key, row.value, row.origin)
+        table.add_row(*map(Text, (row.key, row.value, row.origin)))
     out.print(table)

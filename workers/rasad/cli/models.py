@@ -152,6 +152,9 @@ def make_bundle(
     label: Annotated[
         list[str] | None, typer.Option(help="OLD=NEW: rename a label or type of the model; may be repeated.")
     ] = None,
+    scheme: Annotated[
+        str, typer.Option(help="How names are labelled: iob2, or iob1, where I- may begin one.")
+    ] = "iob2",
     fp32: Annotated[Path | None, typer.Option(help="Keep the fp32 graph here.", show_default=False)] = None,
     licence: Annotated[str, typer.Option(help="Licence of the weights, for the manifest.")] = "",
 ) -> None:
@@ -160,10 +163,19 @@ def make_bundle(
     Needs the extra: `pip install 'rasad[training]'`. Reads safetensors only and never runs a model's own code.
     """
     renamed = dict(pair.partition("=")[::2] for pair in label or [])
+    if scheme not in ("iob2", "iob1"):
+        fail(f"--scheme {scheme!r}: say iob2 or iob1", 2)
     with clear_errors():
         from rasad.inference.conversion import convert
 
-        made = convert(source, folder, labels=renamed, licence=licence, fp32=fp32)
+        made = convert(
+            source,
+            folder,
+            labels=renamed,
+            scheme=scheme,  # type: ignore[arg-type]
+            licence=licence,
+            fp32=fp32,
+        )
     out.print(f"{folder}: {made.manifest.task} bundle {made.manifest.name}, {made.sha256[:12]}", markup=False)
 
 

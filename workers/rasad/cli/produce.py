@@ -37,8 +37,8 @@ def produce(
         with counted(f"to {name}", results=False) as told:
             done = publish(connection, name, records(inputs), told)
         for record in done.refused:
-            place = f"{record.topic} record {record.offset}"
-            err.print(f"rasad: {place}: {len(record.value):,} bytes are too many for {name}", style="red", markup=False)
+            place = f"{record.source} record {record.offset}"
+            err.print(f"rasad: {place}: {record.size:,} bytes are too many for {name}", style="red", markup=False)
         err.print(f"{done.taken} records to {name}")
     if done.refused:
         raise typer.Exit(1)

@@ -245,10 +245,11 @@ def compare(
             for number, side in enumerate(sides):
                 if not _read(pairs, number, side, connection):
                     fail(f"{side.name} holds no enriched events: nothing to compare")
+            total = len(pairs)  # counted over all of the store
             with progress_bar("comparing") as told:
                 for done, (before, after) in enumerate(pairs.pairs(), 1):
                     found.add(before, after)
-                    told(done, len(pairs))
+                    told(done, total)
         if html is not None:
             html.write_text(comparison_report.page(found), encoding="utf-8")
             err.print(f"wrote {html}", markup=False)

@@ -35,9 +35,11 @@ def tail(
     ] = None,
     source: Annotated[list[str] | None, typer.Option(help="Only from this source.")] = None,
     stance: Annotated[
-        list[str] | None, typer.Option(help="Only with such a stance: `claim:agree`, `claim`, or `agree`.")
+        list[str] | None, typer.Option(help="Only with such a stance: `headline:disagree`, `entity`, or `oppose`.")
     ] = None,
-    claim: Annotated[list[str] | None, typer.Option(help="Only with a stance towards the claim of this id.")] = None,
+    claim: Annotated[
+        list[str] | None, typer.Option(help="Only stances towards the claim of this id; of the stances topic.")
+    ] = None,
     count: Annotated[int | None, typer.Option(min=1, help="Stop after so many records.", show_default=False)] = None,
     follow: Annotated[bool, typer.Option(help="Wait for records to come.")] = True,
     pretty: Annotated[bool, typer.Option("--pretty", help="Show events and dead letters readably.")] = False,

@@ -87,8 +87,17 @@ class EventPairs:
     ) -> int:
         """Take in side 0 or 1; how many events it has. Of one article the last event stays.
 
-        Raises DriverError where the topic is not there, FileError where the file cannot be read.
+        Raises DriverError where the topic is not there or the store has no room, FileError where the file cannot be
+        read.
         """
+        try:
+            return self._read(number, side, connection, told)
+        except sqlite3.OperationalError as error:
+            raise DriverError(
+                f"events cannot be put aside in {self._folder.name} ({error}); make room there, or set TMPDIR"
+            ) from error
+
+    def _read(self, number: int, side: Side, connection: Connection | None, told: Callable[[int], None]) -> int:
         count = 0
         for position, value in enumerate(_values(side, connection), 1):
             try:

@@ -16,6 +16,7 @@ import stat
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Final, cast
@@ -155,7 +156,9 @@ def _text(value: bytes) -> str | None:
 
 
 def _numbered(name: str, values: Iterator[bytes]) -> Iterator[Record]:
-    return (Record(value=value, topic=name, offset=index) for index, value in enumerate(values))
+    # The name of an old file need not be UTF-8, as all that is written must.
+    shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return (Record(value=value, topic=shown, offset=index) for index, value in enumerate(values))
 
 
 def _standard_input() -> io.BufferedReader[Any]:
@@ -183,23 +186,40 @@ def _kind(name: str) -> str | None:
 
 
 def _from_file(path: Path) -> Iterator[bytes]:
-    try:
-        with io.BufferedReader(io.FileIO(path), _SNIFFED) as stream:
-            yield from _from_stream(stream, path.name)
-    except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as error:
-        raise FileError(f"{path}: the packed data is damaged or cut short ({error}); fetch it again") from error
-    except OSError as error:
-        raise FileError(f"{path}: {error.strerror or error}; check that it is a file and may be read") from error
+    with _clearly(str(path)), io.BufferedReader(io.FileIO(path), _SNIFFED) as stream:
+        yield from _values(stream, path.name)
 
 
 def _from_stream(stream: io.BufferedReader[Any], name: str) -> Iterator[bytes]:
+    with _clearly("standard input" if name == STDIN else name):
+        yield from _values(stream, name)
+
+
+@contextmanager
+def _clearly(name: str) -> Iterator[None]:
+    """Turn what goes wrong with an input into FileError."""
+    try:
+        yield
+    except (EOFError, zlib.error, gzip.BadGzipFile, zstandard.ZstdError) as error:
+        raise FileError(f"{name}: the packed data is damaged or cut short ({error}); fetch it again") from error
+    except OSError as error:
+        raise FileError(f"{name}: {error.strerror or error}; check that it is a file and may be read") from error
+
+
+def _values(stream: io.BufferedReader[Any], name: str) -> Iterator[bytes]:
     """The values of one input; its kind comes from its name, or where that says nothing from its first bytes."""
     plain = _unpacked(stream)
     kind = _kind(name) or _sniffed(plain.peek(_SNIFFED))
     if kind == _TEXT:
         yield _whole(plain)
     elif kind == _JSON:
-        yield from _elements(_whole(plain))
+        value = _whole(plain)
+        if len(value) > LARGEST and _is_array(value):
+            raise FileError(
+                f"{name}: a JSON array of more than {LARGEST // 2**20} MiB, which is read as a whole; make lines of "
+                "its elements (.jsonl): jq -c '.[]' FILE"
+            )
+        yield from _elements(value)
     else:
         yield from _lines(plain)
 
@@ -275,13 +295,14 @@ def _lines(stream: IO[bytes]) -> Iterator[bytes]:
 def _elements(value: bytes) -> Iterator[bytes]:
     """The elements of a JSON array, each exactly as it is written; any other value is one record.
 
-    What follows a place where the array is broken cannot be parted, and is one record, so that nothing is dropped.
+    What follows a place where the array is broken cannot be parted, and is one record, and so is what follows its end:
+    nothing is dropped.
     """
-    text = value.decode("utf-8", "surrogateescape")
-    start = _skip_space(text, 1 if text.startswith("\ufeff") else 0)
-    if text[start : start + 1] != "[":
+    if not _is_array(value):
         yield value
         return
+    text = value.decode("utf-8", "surrogateescape")
+    start = _skip_space(text, 1 if text.startswith("\ufeff") else 0)
     decoder = json.JSONDecoder()
     position = _skip_space(text, start + 1)
     while position < len(text) and text[position] != "]":
@@ -293,6 +314,13 @@ def _elements(value: bytes) -> Iterator[bytes]:
         position = _skip_space(text, end)
         if text[position : position + 1] == ",":
             position = _skip_space(text, position + 1)
+    rest = text[position + 1 :]
+    if rest.strip(_JSON_SPACE):
+        yield rest.encode("utf-8", "surrogateescape")
+
+
+def _is_array(value: bytes) -> bool:
+    return value.removeprefix(b"\xef\xbb\xbf").lstrip(_JSON_SPACE.encode())[:1] == b"["
 
 
 def _skip_space(text: str, position: int) -> int:

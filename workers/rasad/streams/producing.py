@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from kafka import KafkaProducer
 from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, RecordListTooLargeError
@@ -22,11 +22,25 @@ _CLOSE_WITHIN_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
+class Refused:
+    """Where a record stands that is too large for a topic, and its bytes."""
+
+    source: str
+    offset: int
+    size: int
+
+    @classmethod
+    def of(cls, record: Record) -> Self:
+        """Without the value: there may be many such."""
+        return cls(record.topic, record.offset, len(record.value))
+
+
+@dataclass(frozen=True, slots=True)
 class Produced:
     """How many records the topic took, and those too large for it."""
 
     taken: int
-    refused: tuple[Record, ...]
+    refused: tuple[Refused, ...]
 
 
 def article_key(record: Record) -> bytes | None:
@@ -61,7 +75,7 @@ def produce(
     Raises DriverError where the cluster does not take one within `patience_s`.
     """
     taken = 0
-    refused: list[Record] = []
+    refused: list[Refused] = []
     unanswered: deque[tuple[Record, Any]] = deque()
 
     def settle(keep: int) -> None:
@@ -71,7 +85,7 @@ def produce(
             try:
                 answer.get(timeout=patience_s)
             except (MessageSizeTooLargeError, RecordListTooLargeError):
-                refused.append(record)
+                refused.append(Refused.of(record))
             else:
                 taken += 1
                 told(taken)
@@ -87,7 +101,7 @@ def produce(
                         headers=list(record.headers),
                     )
                 except MessageSizeTooLargeError:
-                    refused.append(record)
+                    refused.append(Refused.of(record))
                     continue
                 unanswered.append((record, answer))
                 settle(_UNANSWERED_MAX)

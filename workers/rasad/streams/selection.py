@@ -27,10 +27,12 @@ LABELS: Final = ("agree", "disagree", "discuss", "unrelated", "support", "oppose
 
 # The criteria that can hold for a message at all. Of any other type nothing can be selected.
 _APPLICABLE: Final[dict[type[object], frozenset[str]]] = {
-    EnrichedEvent: frozenset({"types", "entities", "sources", "stances", "claims"}),
+    EnrichedEvent: frozenset({"types", "entities", "sources", "stances"}),
     EntityRecord: frozenset({"types", "entities", "sources"}),
     StanceRecord: frozenset({"sources", "stances", "claims"}),
 }
+
+_OF_CLAIMS: Final = "stances towards watched claims are records of the stances topic (news.stances.v1): read that one"
 
 # Names come back in article after article, and a name's key is dearer than its look-up.
 _key = lru_cache(maxsize=1 << 16)(search_key)
@@ -118,7 +120,10 @@ class Selection:
         wrong = next((name for name in self._asked() if name not in applicable), None)
         if wrong is not None:
             told = f"by {', '.join(sorted(applicable))}" if applicable else "by nothing"
-            raise ValueError(f"{message.__name__} cannot be selected by {wrong}, only {told}")
+            aside = f"; {_OF_CLAIMS}" if (message, wrong) == (EnrichedEvent, "claims") else ""
+            raise ValueError(f"{message.__name__} cannot be selected by {wrong}, only {told}{aside}")
+        if message is EnrichedEvent and any(each.kind == "claim" for each in self.stances):
+            raise ValueError(f"EnrichedEvent has no stance of kind 'claim'; {_OF_CLAIMS}")
 
     def matches(self, message: object) -> bool:
         """Whether a message is wanted; without criteria, every one is."""
