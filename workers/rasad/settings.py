@@ -108,16 +108,18 @@ class KafkaSettings(_Group):
     def _complete(self) -> Self:
         if self.security_protocol.startswith("SASL_"):
             self._check_sasl()
-        self._check_used("sasl_", used=self.security_protocol.startswith("SASL_"), would="SASL_SSL")
-        self._check_used("ssl_", used=self.security_protocol.endswith("SSL"), would="SSL or SASL_SSL")
+        else:
+            self._refuse_unused("sasl_", would="SASL_SSL")
+        if not self.security_protocol.endswith("SSL"):
+            self._refuse_unused("ssl_", would="SSL or SASL_SSL")
         if self.ssl_keyfile is not None and self.ssl_certfile is None:
             raise ValueError("kafka.ssl_keyfile also needs kafka.ssl_certfile, the certificate of that key: set it")
         return self
 
-    def _check_used(self, prefix: str, *, used: bool, would: str) -> None:
-        """Raise ValueError where a setting of this prefix is given, but the protocol would leave it aside."""
+    def _refuse_unused(self, prefix: str, *, would: str) -> None:
+        """Raise ValueError where a setting of this prefix is given, which the protocol leaves aside."""
         for key in type(self).model_fields:
-            if key.startswith(prefix) and getattr(self, key) is not None and not used:
+            if key.startswith(prefix) and getattr(self, key) is not None:
                 raise ValueError(
                     f"kafka.{key} is set, but security_protocol {self.security_protocol} does not use it: set "
                     f"kafka.security_protocol to {would}, or leave it out"

@@ -126,11 +126,10 @@ def evaluate(
                 )
             except (report.EvaluationError, CorpusError) as error:
                 fail(error)
-    if as_json:
-        with clear_errors():
+        if as_json:
             for figure in figures(found):
                 typer.echo(json.dumps(figure, ensure_ascii=False))
-        return
+            return
     for each in tables(found):
         table = Table(title=each.title, title_justify="left", box=None, pad_edge=False)
         for column in each.columns:

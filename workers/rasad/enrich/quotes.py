@@ -18,7 +18,7 @@ from rasad.text.clitics import strip_proclitics
 from rasad.text.marks import closes
 from rasad.text.normalise import DELETED, normalised_text
 from rasad.text.search_key import search_key
-from rasad.text.sentences import INVISIBLE, LINE_BREAKS
+from rasad.text.sentences import INVISIBLE, LETTERS, LINE_BREAKS
 
 Kind = Literal["direct", "indirect", "cue", "speaker"]
 
@@ -52,10 +52,7 @@ _FEWEST_WORDS_WITHOUT_CUE: Final = 4
 _SENTENCE_END: Final = re.compile(rf"(?<![\s.\"“«(]\w)[.!?؟]|[{LINE_BREAKS}]")
 """A full stop or line break; the mark of an initial (`د.`) is none."""
 
-# Possessive, for a tatweel is both a letter and a mark.
-_WORD_BEFORE: Final = re.compile(
-    rf"(?<![\w{DELETED}])([{DELETED}]*+(?:[^\W\d_][{DELETED}]*+)++)(?:[^\S{LINE_BREAKS}]|[{INVISIBLE}])++\Z"
-)
+_WORD_BEFORE: Final = re.compile(rf"(?<![\w{DELETED}])([{DELETED}]*+{LETTERS})(?:[^\S{LINE_BREAKS}]|[{INVISIBLE}])++\Z")
 _WITH_ARTICLE: Final = re.compile(r"[وفبك]?ال\w|لل\w")
 _THEIRS: Final = ("ه", "ها", "هم")
 """A noun with a pronoun is definite: `نجله محمد`."""

@@ -174,7 +174,7 @@ def claim_columns(labels: Sequence[str], renamed: Mapping[str, str] | None = Non
 
     Entailment, contradiction and neutral are agree, disagree and discuss. Raises ConversionError.
     """
-    meant = [(renamed or {}).get(label, label).lower() for label in labels]
+    meant = _meant(labels, renamed)
     unknown = [label for label, name in zip(labels, meant, strict=True) if name not in _CLAIM_NAMES]
     if unknown:
         raise ConversionError(
@@ -193,7 +193,11 @@ def claim_columns(labels: Sequence[str], renamed: Mapping[str, str] | None = Non
 
 def reads_text_first(labels: Sequence[str], renamed: Mapping[str, str] | None = None) -> bool:
     """Whether a sequence-classification model's labels are those of natural language inference."""
-    return not _INFERENCE.isdisjoint((renamed or {}).get(label, label).lower() for label in labels)
+    return not _INFERENCE.isdisjoint(_meant(labels, renamed))
+
+
+def _meant(labels: Sequence[str], renamed: Mapping[str, str] | None) -> list[str]:
+    return [(renamed or {}).get(label, label).lower() for label in labels]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

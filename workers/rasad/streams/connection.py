@@ -179,6 +179,26 @@ def _probe(connection: Connection) -> None:
         admin.describe_cluster()
 
 
+def waiting_for(what: str, limit_s: float, retry: tenacity.retry_base, **told: str) -> tenacity.Retrying:
+    """Calls again after the errors of `retry`, for `limit_s` seconds, then raises the last one.
+
+    Between attempts it waits ever longer and logs that it is waiting for `what`, with `told`.
+    """
+
+    def say_waiting(state: tenacity.RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        pause = state.next_action.sleep if state.next_action else 0.0
+        log.warning("waiting for %s", what, extra={**told, "error": str(error), "retry_in_s": round(pause, 1)})
+
+    return tenacity.Retrying(
+        wait=tenacity.wait_exponential(multiplier=0.25, max=_LONGEST_PAUSE_S),
+        stop=tenacity.stop_after_delay(limit_s),
+        retry=retry,
+        before_sleep=say_waiting,
+        reraise=True,
+    )
+
+
 def wait_for_broker(connection: Connection, limit_s: float = WAIT_LIMIT_S) -> None:
     """Return once a broker answers; between attempts, wait ever longer and log a line.
 
@@ -186,23 +206,11 @@ def wait_for_broker(connection: Connection, limit_s: float = WAIT_LIMIT_S) -> No
     CredentialsError where there is no token to sign in with.
     """
     servers = ",".join(connection.bootstrap_servers)
-
-    def say_waiting(state: tenacity.RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        pause = state.next_action.sleep if state.next_action else 0.0
-        told = {"bootstrap_servers": servers, "error": str(error), "retry_in_s": round(pause, 1)}
-        log.warning("waiting for the broker", extra=told)
-
-    attempts = tenacity.Retrying(
-        wait=tenacity.wait_exponential(multiplier=0.25, max=_LONGEST_PAUSE_S),
-        stop=tenacity.stop_after_delay(limit_s),
-        retry=tenacity.retry_if_exception_type((KafkaError, OSError))
-        & tenacity.retry_if_not_exception_type(SaslAuthenticationFailedError),
-        before_sleep=say_waiting,
-        reraise=True,
+    retry = tenacity.retry_if_exception_type((KafkaError, OSError)) & tenacity.retry_if_not_exception_type(
+        SaslAuthenticationFailedError
     )
     try:
-        attempts(_probe, connection)
+        waiting_for("the broker", limit_s, retry, bootstrap_servers=servers)(_probe, connection)
     except SaslAuthenticationFailedError as error:
         raise AccessRefused(refusal(error)) from error
     except (KafkaError, OSError) as error:

@@ -172,12 +172,12 @@ def _standing(held: Mapping[str, Alias]) -> Alias | None:
 def _boundary(connection: Connection, job: Job, held: Mapping[str, Alias], group: str) -> dict[int, int]:
     """Where `group` is to go on in each partition: where the replay's topics end, by its own work and by workers'."""
     now = _standing(held)
-    mine = now is not None and now.replay == job.name
-    if now is not None and mine and now.group == group:
-        return dict(now.boundary)
+    here = now if now is not None and now.replay == job.name else None
+    if here is not None and here.group == group:
+        return dict(here.boundary)
     reached = [(each.partition, each.end) for each in job.bounds] + list(job.left)
-    if now is not None and mine:
-        reached += [(each.partition, each.committed or 0) for each in lag(connection, now.group, job.topic)]
+    if here is not None:
+        reached += [(each.partition, each.committed or 0) for each in lag(connection, here.group, job.topic)]
     boundary: dict[int, int] = {}
     for partition, offset in reached:
         boundary[partition] = max(offset, boundary.get(partition, 0))

@@ -30,7 +30,7 @@ from rasad.settings import TopicSettings, WorkerSettings
 from rasad.streams import topics as topics_module
 from rasad.streams.access import AccessRefused, is_refusal, refusal
 from rasad.streams.batching import Limits, Waiting
-from rasad.streams.connection import ANSWER_WITHIN_S, BrokerUnavailable, Connection, unanswered, wait_for_broker
+from rasad.streams.connection import BrokerUnavailable, Connection, unanswered, wait_for_broker
 from rasad.streams.driver import DriverError, Enrich, Ready, no_one
 from rasad.streams.group_coordinator import require_group
 from rasad.streams.health import Health, serving
@@ -84,9 +84,7 @@ class FaustWorker:
         with serving(health, self.worker):
             wait_for_broker(self.connection, self.worker.broker_wait_s)
             topics_module.require(self.connection, topics_module.worker_topics(self.topics))
-            require_group(
-                self.connection, self.worker.group_id, ASSIGNOR, max(self.worker.broker_wait_s, ANSWER_WITHIN_S)
-            )
+            require_group(self.connection, self.worker.group_id, ASSIGNOR, self.worker.broker_wait_s)
             limit_repeats("aiokafka")
             with ThreadPoolExecutor(max_workers=1, thread_name_prefix="enrich") as executor:
                 asyncio.run(_Session(self, enrich, executor, health).work())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Final, TypeVar
 
@@ -16,16 +15,12 @@ from kafka.errors import (
 )
 
 from rasad.streams.access import AccessRefused, refusal
-from rasad.streams.connection import BrokerUnavailable, Connection
+from rasad.streams.connection import ANSWER_WITHIN_S, BrokerUnavailable, Connection, waiting_for
 from rasad.streams.driver import DriverError
-
-# Of the standard library: these lines are also heard in the processes of others, who may not use structlog.
-log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
 _COORDINATOR_AWAY: Final = (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError)
-_LONGEST_PAUSE_S: Final = 5.0
 
 
 def require_group(connection: Connection, group: str, assignor: str, limit_s: float) -> None:
@@ -33,7 +28,7 @@ def require_group(connection: Connection, group: str, assignor: str, limit_s: fl
 
     Raises AccessRefused where it has no right to, DriverError where the group's members share out its partitions by
     another assignor than the one named, as those of another driver do, and BrokerUnavailable where the group has no
-    coordinator for `limit_s` seconds.
+    coordinator for `limit_s` seconds, or for what one answer may take where that is longer.
     """
 
     def ask() -> str:
@@ -45,7 +40,7 @@ def require_group(connection: Connection, group: str, assignor: str, limit_s: fl
         return str(described["protocol_data"])
 
     try:
-        found = coordinated(ask, limit_s)
+        found = coordinated(ask, max(limit_s, ANSWER_WITHIN_S))
     except GroupAuthorizationFailedError as error:
         raise AccessRefused(refusal(error)) from error
     if found not in ("", assignor):
@@ -59,18 +54,7 @@ def coordinated(ask: Callable[[], Answer], limit_s: float) -> Answer:
     while one moves. `ask` must look for the coordinator anew each time: kafka-python's clients keep the one they found.
     Raises BrokerUnavailable where none comes, and what else `ask` raises.
     """
-
-    def say_waiting(state: tenacity.RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        log.warning("waiting for the group's coordinator", extra={"error": str(error)})
-
-    attempts = tenacity.Retrying(
-        wait=tenacity.wait_exponential(multiplier=0.25, max=_LONGEST_PAUSE_S),
-        stop=tenacity.stop_after_delay(limit_s),
-        retry=tenacity.retry_if_exception_type(_COORDINATOR_AWAY),
-        before_sleep=say_waiting,
-        reraise=True,
-    )
+    attempts = waiting_for("the group's coordinator", limit_s, tenacity.retry_if_exception_type(_COORDINATOR_AWAY))
     try:
         return attempts(ask)
     except _COORDINATOR_AWAY as error:

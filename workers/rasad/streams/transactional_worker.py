@@ -49,7 +49,7 @@ from rasad.messages import Outcome, Record
 from rasad.settings import TopicSettings, WorkerSettings
 from rasad.streams import topics as topics_module
 from rasad.streams.access import AccessRefused, is_refusal, refusal
-from rasad.streams.connection import ANSWER_WITHIN_S, BrokerUnavailable, BrokerWatch, Connection, wait_for_broker
+from rasad.streams.connection import BrokerUnavailable, BrokerWatch, Connection, wait_for_broker
 from rasad.streams.driver import DriverError, Enrich, Ready, no_one
 from rasad.streams.group_coordinator import other_driver, require_group
 from rasad.streams.health import Health, serving
@@ -116,7 +116,7 @@ class TransactionalWorker:
         """Work until told to stop; False where the batch in hand was not finished in time."""
         wait_for_broker(self.connection, self.worker.broker_wait_s)
         topics_module.require(self.connection, topics_module.worker_topics(self.topics))
-        require_group(self.connection, self.worker.group_id, ASSIGNOR, max(self.worker.broker_wait_s, ANSWER_WITHIN_S))
+        require_group(self.connection, self.worker.group_id, ASSIGNOR, self.worker.broker_wait_s)
         limit_repeats("kafka")
         writer = _Writer(self)
         with (

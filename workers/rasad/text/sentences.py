@@ -41,8 +41,9 @@ _LETTER: Final = r"[^\W\d_]"
 _ARABIC: Final = re.compile(r"[\u0620-\u064a\u0671-\u06d3\u06d5]")
 _LATIN: Final = re.compile(r"[A-Za-z]")
 # Possessive, for a tatweel is both a letter and a mark.
-_LETTERS: Final = rf"(?:{_LETTER}[{DELETED}]*+)++"
-_TOKEN: Final = re.compile(rf"(?<![\w{DELETED}]){_LETTERS}(?:\.{_LETTERS})*\Z")
+LETTERS: Final = rf"(?:{_LETTER}[{DELETED}]*+)++"
+"""Letters with their marks, as part of a regular expression."""
+_TOKEN: Final = re.compile(rf"(?<![\w{DELETED}]){LETTERS}(?:\.{LETTERS})*\Z")
 _LAST_WORD: Final = re.compile(r"(\w+)\W*\Z")
 _NEXT_WORD: Final = re.compile(rf"(?:{_LETTER}[{DELETED}]*+){{1,24}}")
 _WORD_CHARACTER: Final = re.compile(r"\w")
