@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -20,14 +21,25 @@ from rasad.settings import TopicSettings
 from rasad.streams.aliases import aliases, resolve, resolved
 from rasad.streams.claims import add, claim_of
 from rasad.streams.connection import Connection
-from rasad.streams.cutover import Behind, Cutover, Move, cut_over, prepare, revert, rewind, rewinding
+from rasad.streams.cutover import (
+    Behind,
+    Cutover,
+    Move,
+    cut_over,
+    members_of,
+    prepare,
+    revert,
+    rewind,
+    rewinding,
+)
 from rasad.streams.driver import DriverError
 from rasad.streams.replay_jobs import jobs
 from rasad.streams.replay_plan import Instant
 from rasad.streams.tailing import lag
 from rasad.streams.transactions import Aborted
 from tests.conftest import limit_message_bytes
-from tests.kafka.outcomes import article, produce, written
+from tests.kafka.outcomes import article, produce, wait_for, written
+from tests.kafka.processes import worker
 from tests.kafka.test_replay import at, replayed, timed
 
 pytestmark = pytest.mark.kafka
@@ -180,6 +192,32 @@ def test_a_cutover_whose_group_cannot_be_set_leaves_nothing_behind(
         cut_over(connection, topics, replace(planned, moves=(Move(99, None, 1),)))
     assert aliases(connection, topics.aliases) == {}
     assert standing(connection, group, topics.raw) == {0: 1}
+
+
+@pytest.mark.parametrize("exactly_once", [False, True])
+def test_a_worker_cut_off_during_a_cutover_ends_before_it_writes(
+    connection: Connection, ordered_topics: TopicSettings, group: str, exactly_once: bool
+) -> None:
+    topics = ordered_topics
+    with worker(connection, topics, group, exactly_once=exactly_once, session_timeout_s=6) as cut_off:
+        cut_off.wait_for_line("worker ready")
+        places = produce(connection, topics.raw, map(article, range(3)))
+        wait_for(connection, topics, places)
+        replayed(connection, topics, "new")
+        cut_off.process.send_signal(signal.SIGSTOP)
+        while members_of(connection, group):
+            time.sleep(0.5)
+        cut_over(connection, topics, prepare(connection, topics, "new", group))
+        cut_off.process.send_signal(signal.SIGCONT)
+        produce(connection, topics.raw, [article(3)])
+        assert cut_off.exit_status(60) == 1
+    assert f"leads {topics.enriched} to {topics.enriched}.replay-new now" in cut_off.lines[-1]
+    assert len(written(connection, topics.enriched)) == 3
+    # Started again, it is led there.
+    with worker(connection, topics, group, exactly_once=exactly_once) as again:
+        again.wait_for_line("batch done")
+        assert again.end(signal.SIGTERM) == 0
+    assert len(written(connection, f"{topics.enriched}.replay-new")) == 4
 
 
 def test_an_unknown_replay_is_told_with_the_known_ones(connection: Connection, topics: TopicSettings) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 
 import orjson
 import pytest
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.structs import OffsetAndMetadata
 
 from rasad import broker
@@ -242,6 +243,87 @@ def test_a_record_that_no_client_can_read_ends_workers_with_its_place(
     with worker(connection, topics, group) as again:
         wait_for(connection, topics, [*places, last])
         assert again.end(signal.SIGTERM) == 0
+
+
+@both_drivers
+def test_articles_are_read_whatever_their_producer_compresses_with(
+    connection: Connection, ordered_topics: TopicSettings, group: str, exactly_once: bool
+) -> None:
+    codecs = ("gzip", "snappy", "lz4", "zstd")
+    for number, codec in enumerate(codecs):
+        with KafkaProducer(**connection.kafka_python(), compression_type=codec) as producer:
+            producer.send(ordered_topics.raw, value=article(number, repeat=50))
+    with worker(connection, ordered_topics, group, exactly_once=exactly_once) as running:
+        outcomes = wait_for(connection, ordered_topics, [(0, number) for number in range(len(codecs))])
+        assert running.end(signal.SIGTERM) == 0
+    titles = [outcome.event.article.title for outcome in outcomes if outcome.event]
+    assert [title[-1] for title in titles] == ["0", "1", "2", "3"]
+
+
+@both_drivers
+def test_what_retention_has_left_is_read_and_what_it_took_is_told(
+    connection: Connection, ordered_topics: TopicSettings, group: str, exactly_once: bool
+) -> None:
+    topics = ordered_topics
+    places = produce(connection, topics.raw, map(article, range(20)))
+    partition = TopicPartition(topics.raw, 0)
+    with KafkaAdminClient(**connection.kafka_python()) as admin:
+        admin.alter_group_offsets(group, {partition: OffsetAndMetadata(5, "", -1)})
+        admin.delete_records({partition: 10})
+    # Where a group without an offset starts says nothing of one that has one.
+    with worker(connection, topics, group, exactly_once=exactly_once, auto_offset_reset="latest") as running:
+        told = running.wait_for_line("retention removed records before they were read")
+        outcomes = wait_for(connection, topics, places[10:])
+        assert running.end(signal.SIGTERM) == 0
+    assert (told["offset"], told["next"]) == (5, 10)
+    assert [outcome.place for outcome in outcomes] == places[10:]
+
+
+@both_drivers
+def test_a_group_without_an_offset_starts_where_the_settings_say(
+    connection: Connection, ordered_topics: TopicSettings, group: str, exactly_once: bool
+) -> None:
+    topics = ordered_topics
+    produce(connection, topics.raw, map(article, range(3)))
+    with worker(connection, topics, group, exactly_once=exactly_once, auto_offset_reset="latest") as running:
+        running.wait_for_line("worker ready")
+        while committed(connection, group, topics.raw) != {0: 3}:
+            time.sleep(0.1)
+        places = produce(connection, topics.raw, [article(3)])
+        outcomes = wait_for(connection, topics, places)
+        assert running.end(signal.SIGTERM) == 0
+    assert [outcome.place for outcome in outcomes] == places
+
+
+def test_a_spare_member_takes_over_and_nothing_in_the_environment_lets_it_go(
+    connection: Connection, ordered_topics: TopicSettings, group: str
+) -> None:
+    # Faust reads this by itself; aiokafka lets a member go that fetches nothing for so long.
+    impatient = {**os.environ, "BROKER_MAX_POLL_INTERVAL": "3"}
+    with worker(connection, ordered_topics, group, env=impatient) as owner:
+        owner.wait_for_line("worker ready")
+        with worker(connection, ordered_topics, group, env=impatient) as spare:
+            assert spare.wait_for_line("partitions assigned")["partitions"] == []
+            time.sleep(8)
+            owner.end(signal.SIGKILL)
+            places = produce(connection, ordered_topics.raw, [article(0)])
+            wait_for(connection, ordered_topics, places)
+            assert spare.end(signal.SIGTERM) == 0
+
+
+def test_a_session_that_the_broker_refuses_ends_workers_with_the_setting() -> None:
+    topics = unique_topics(1)
+    with broker.embedded(overrides={"group.min.session.timeout.ms": "10000"}) as own:
+        connection = Connection(bootstrap_servers=(own.bootstrap,))
+        topics_module.declare(connection, topics_module.specs(topics))
+        with (
+            worker(connection, topics, "at least once") as first,
+            worker(connection, topics, "exactly once", exactly_once=True) as second,
+        ):
+            for running in (first, second):
+                assert running.exit_status(40) == 1
+    for running in (first, second):
+        assert "worker.session_timeout_s = 6: the broker refuses it" in running.lines[-1]
 
 
 def test_missing_topics_are_a_start_up_error(connection: Connection, group: str) -> None:

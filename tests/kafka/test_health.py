@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Callable
 
 import pytest
+from kafka import KafkaProducer
 from prometheus_client.parser import text_string_to_metric_families
 
 from rasad import broker
@@ -26,10 +27,8 @@ from tests.kafka.processes import worker
 
 @pytest.fixture
 def port() -> int:
-    """A port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that is free now, and that no client is given for a connection of its own meanwhile."""
+    return broker.free_ports()
 
 
 def get(port: int, path: str) -> tuple[int, str]:
@@ -81,12 +80,39 @@ def test_what_a_worker_counts(
         assert found["rasad_articles_total", "dead_letter"] == 2
         assert found["rasad_dead_letters_total", "not_arabic"] == 1
         assert found["rasad_dead_letters_total", "invalid_json"] == 1
+        assert found["rasad_dead_letters_total", "too_large"] == 0
         assert found["rasad_batch_articles_sum", ""] == 42
         assert found["rasad_batch_tokens_sum", ""] >= 42
         assert found["rasad_buffered_records", ""] == 0
         assert found["rasad_rebalances_total", ""] >= 1
         assert found["rasad_worker_ready_seconds", ""] > 0
         assert found["rasad_stage_seconds_count", "publish"] == found["rasad_batch_articles_count", ""]
+        assert running.end(signal.SIGTERM) == 0
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("exactly_once", [False, True])
+def test_what_is_no_record_is_nothing_to_be_done(
+    connection: Connection, ordered_topics: TopicSettings, group: str, port: int, exactly_once: bool
+) -> None:
+    raw = ordered_topics.raw
+    with KafkaProducer(**connection.kafka_python(), transactional_id=group) as producer:
+        producer.init_transactions()
+        producer.begin_transaction()
+        producer.send(raw, value=article(0))
+        producer.commit_transaction()
+        producer.begin_transaction()
+        for number in range(1, 11):
+            producer.send(raw, value=article(number))
+        producer.flush()
+        producer.abort_transaction()
+    with worker(connection, ordered_topics, group, http_port=port, exactly_once=exactly_once) as running:
+        (outcome,) = wait_for(connection, ordered_topics, [(0, 0)])
+        assert outcome.event
+        # A record and its marker, ten that were taken back and theirs.
+        assert comes(lambda: ("rasad_articles_total", "enriched") in samples(port))
+        assert comes(lambda: samples(port)["rasad_articles_total", "enriched"] == 1)
+        assert comes(lambda: samples(port).get(("rasad_consumer_lag_records", "0")) == 0, timeout_s=15)
         assert running.end(signal.SIGTERM) == 0
 
 

@@ -48,6 +48,9 @@ LAG: Final = Gauge(
     "Offsets from the oldest unfinished record to the high watermark of the last fetch, by partition of the raw topic.",
     ["partition"],
 )
+REMOVED: Final = Counter(
+    "rasad_removed_records", "Offsets of the raw topic that retention removed before the group had read them."
+)
 REBALANCES: Final = Counter("rasad_rebalances", "Assignments that the consumer group has given this worker.")
 READY_SECONDS: Final = Gauge(
     "rasad_worker_ready_seconds", "From the start of the process until partitions were first assigned to it."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 import threading
@@ -170,8 +171,8 @@ def run(
     """Enrich the articles of some time again, exactly once, into topics of their own.
 
     Where it ends and which claims it holds articles against is settled when it begins: what arrives later is the live
-    worker's. Stopped or killed, it goes on with the same command, or `rasad replay run NAME` alone. Exit code 0 means
-    that it is complete.
+    worker's. Stopped or killed, it goes on with the same command, or with `rasad replay run NAME` and the same models.
+    Exit code 0 means that it is complete.
 
     Example: `rasad replay run new-model --from 7d --throttle 5`
     """
@@ -210,7 +211,9 @@ def run(
             ).run(enricher.enrich)
     _summarise(report)
     if not report.complete:
-        err.print(f"stopped; go on with `rasad replay run {name}`", markup=False)
+        models = {"--ner": ner, "--stance": stance, "--backend": backend}
+        given = [part for flag, value in models.items() if value for part in (flag, str(value))]
+        err.print(f"stopped; go on with `{shlex.join(['rasad', 'replay', 'run', name, *given])}`", markup=False)
         raise typer.Exit(128 + received[0])
 
 

@@ -79,7 +79,6 @@ def worker(
     )
     connection = connection_of(loaded)
     with _ended_by_sigterm(), clear_errors():
-        from rasad.streams.aliases import resolved
         from rasad.streams.connection import wait_for_broker
 
         wait_for_broker(connection, loaded.settings.worker.broker_wait_s)
@@ -87,7 +86,7 @@ def worker(
         with watching_enricher_of(loaded, connection) as enricher:
             driver(
                 connection=connection,
-                topics=resolved(connection, loaded.settings.topics),
+                topics=loaded.settings.topics,
                 worker=loaded.settings.worker,
                 started=STARTED,
             ).run(enricher.enrich)

@@ -10,9 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+import tenacity
+from kafka.errors import KafkaError
+
 from rasad.messages import adapter, from_bytes
 from rasad.settings import TopicSettings
-from rasad.streams.connection import Connection
+from rasad.streams.access import is_refusal
+from rasad.streams.connection import Connection, unanswered, waiting_for
+from rasad.streams.driver import DriverError
 from rasad.streams.publication import Publication
 from rasad.streams.tailing import Tail
 from rasad.streams.topics import missing
@@ -72,3 +77,29 @@ def resolved(connection: Connection, topics: TopicSettings) -> TopicSettings:
     found = aliases(connection, topics.aliases)
     led = {key: found[getattr(topics, key)].topic for key in ALIASED if getattr(topics, key) in found}
     return topics.model_copy(update=led)
+
+
+def require_unmoved(connection: Connection, named: TopicSettings, topics: TopicSettings, patience_s: float) -> None:
+    """Raise DriverError where the outputs `named` lead elsewhere by now than to `topics`, which a worker writes to.
+
+    A cutover waits for the workers' group to be empty, not for its workers: one that was cut off meanwhile is in the
+    group again, in another generation of it, and has to be led anew. Raises BrokerUnavailable where the cluster does
+    not answer within `patience_s` seconds, and KafkaError where it refuses this client.
+    """
+
+    def is_away(error: BaseException) -> bool:
+        return isinstance(error, KafkaError) and not is_refusal(error)
+
+    try:
+        now = waiting_for("the aliases", patience_s, tenacity.retry_if_exception(is_away))(resolved, connection, named)
+    except KafkaError as error:
+        if is_refusal(error):
+            raise
+        raise unanswered(connection, patience_s) from error
+    for key in ALIASED:
+        before, led = getattr(topics, key), getattr(now, key)
+        if before != led:
+            raise DriverError(
+                f"a cutover leads {getattr(named, key)} to {led} now, and this worker, which was out of its group "
+                f"meanwhile, writes to {before}: start it again"
+            )

@@ -15,13 +15,24 @@ import time
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Final, TypeVar
 
 import faust
 import structlog
 import tenacity
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
+from aiokafka.errors import (
+    BrokerResponseError,
+    IllegalGenerationError,
+    InconsistentGroupProtocolError,
+    InvalidSessionTimeoutError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    RebalanceInProgressError,
+    RecordListTooLargeError,
+    UnknownMemberIdError,
+)
 from faust.exceptions import ProducerSendError
 
 from rasad import metrics
@@ -29,10 +40,11 @@ from rasad.messages import DeadLetter, Outcome, Record
 from rasad.settings import TopicSettings, WorkerSettings
 from rasad.streams import topics as topics_module
 from rasad.streams.access import AccessRefused, is_refusal, refusal
+from rasad.streams.aliases import require_unmoved, resolved
 from rasad.streams.batching import Limits, Waiting
 from rasad.streams.connection import BrokerUnavailable, Connection, unanswered, wait_for_broker
 from rasad.streams.driver import DriverError, Enrich, Ready, no_one
-from rasad.streams.group_coordinator import require_group
+from rasad.streams.group_coordinator import other_driver, require_group, session_refused
 from rasad.streams.health import Health, serving
 from rasad.streams.log_limits import limit_repeats
 from rasad.streams.offset_tracking import Transport
@@ -62,11 +74,20 @@ _LONGEST_PAUSE_S: Final = 5.0
 _BUFFERED_BATCHES: Final = 2
 _IDLE_S: Final = 1.0
 _STOP_WITHIN_S: Final = 10.0
+# aiokafka takes a member that fetches nothing for stuck, and Faust fetches nothing for a spare one, which has no
+# partitions: it would leave the group and never come back. `/livez` tells of one that is stuck.
+_NEVER_S: Final = 10 * 365 * 86_400.0
+_OVERTAKEN: Final = (RebalanceInProgressError, IllegalGenerationError, UnknownMemberIdError)
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FaustWorker:
-    """A driver (see `rasad.streams.driver`). `started` is `time.monotonic()` when the process began its start."""
+    """A driver (see `rasad.streams.driver`), which writes where aliases of `topics` lead.
+
+    `started` is `time.monotonic()` when the process began its start.
+    """
 
     connection: Connection
     topics: TopicSettings = field(default_factory=TopicSettings)
@@ -78,16 +99,18 @@ class FaustWorker:
         """Work until SIGTERM or SIGINT, then finish the batch in hand, commit and return.
 
         Raises BrokerUnavailable where no broker answers for `worker.broker_wait_s`, DriverError where a topic is
-        missing or work fails beyond repair. Must be called in the main thread, which takes the signals.
+        missing, a cutover has moved the outputs or work fails beyond repair. Must be called in the main thread, which
+        takes the signals.
         """
         health = Health(self.worker)
         with serving(health, self.worker):
             wait_for_broker(self.connection, self.worker.broker_wait_s)
-            topics_module.require(self.connection, topics_module.worker_topics(self.topics))
+            led = replace(self, topics=resolved(self.connection, self.topics))
+            topics_module.require(self.connection, topics_module.worker_topics(led.topics))
             require_group(self.connection, self.worker.group_id, ASSIGNOR, self.worker.broker_wait_s)
             limit_repeats("aiokafka")
             with ThreadPoolExecutor(max_workers=1, thread_name_prefix="enrich") as executor:
-                asyncio.run(_Session(self, enrich, executor, health).work())
+                asyncio.run(_Session(led, self.topics, enrich, executor, health).work())
 
 
 class _App(faust.App):  # type: ignore[misc]
@@ -98,16 +121,28 @@ class _App(faust.App):  # type: ignore[misc]
 
 
 class _Session:
-    """One run of a worker: the Faust app, what it is doing, and how it ends."""
+    """One run of a worker: the Faust app, what it is doing, and how it ends.
 
-    def __init__(self, settings: FaustWorker, enrich: Enrich, executor: ThreadPoolExecutor, health: Health) -> None:
+    `settings` have the topics to which aliases of `named` led when it began.
+    """
+
+    def __init__(
+        self,
+        settings: FaustWorker,
+        named: TopicSettings,
+        enrich: Enrich,
+        executor: ThreadPoolExecutor,
+        health: Health,
+    ) -> None:
         self._settings = settings
+        self._named = named
+        self._unmoved_in: int | None = None
         self._enrich = enrich
         self._executor = executor
         self._health = health
         self._stopping = asyncio.Event()
         self._busy = asyncio.Lock()
-        self._enriching: Future[Sequence[Outcome]] | None = None
+        self._threaded: Future[Any] | None = None
         self._failure: asyncio.Future[BaseException] | None = None
         self._was_ready = False
 
@@ -120,16 +155,18 @@ class _Session:
         app = self._app(loop)
         watch = loop.create_task(self._watch(app))
         failure: BaseException | None = None
+        error: Exception | None = None
         try:
             failure = await self._first_end(app)
             if failure is not None:
+                error = _as_driver_error(failure, self._settings.worker)
                 told = None if isinstance(failure, UnreadableRecord) else failure
-                log.error("the worker ends early", error=str(_as_driver_error(failure)), exc_info=told)
+                log.error("the worker ends early", error=str(error), exc_info=told)
         finally:
             watch.cancel()
             await self._wind_up(app, commit=failure is None)
-        if failure is not None:
-            raise _as_driver_error(failure) from failure
+        if error is not None:
+            raise error from failure
 
     async def _first_end(self, app: Any) -> BaseException | None:  # noqa: ANN401
         """Start the app and wait for the first of: a signal (None), a failure, a crash inside Faust."""
@@ -160,6 +197,8 @@ class _Session:
         buffered = worker.batch_max * _BUFFERED_BATCHES
         app = _App(
             worker.group_id,
+            # What else the environment has, such as BROKER_URL, would be stronger than all that follows.
+            env={},
             loop=loop,
             broker=settings.connection.faust_urls(),
             broker_credentials=settings.connection.faust_credentials(),
@@ -168,7 +207,7 @@ class _Session:
             broker_request_timeout=max(REQUEST_TIMEOUT_S, worker.session_timeout_s),
             broker_commit_interval=COMMIT_INTERVAL_S,
             broker_max_poll_records=buffered,
-            consumer_auto_offset_reset=worker.auto_offset_reset,
+            broker_max_poll_interval=_NEVER_S,
             consumer_group_instance_id=worker.instance_id,
             consumer_max_fetch_size=topics_module.RAW_BYTES,
             producer_acks=-1,
@@ -183,6 +222,7 @@ class _Session:
             store="memory://",
         )
         app.transport = Transport(app.conf.broker_consumer, app)
+        app.transport.fresh_at_end = worker.auto_offset_reset == "latest"
         app.producer_transport = app.transport
         raw = app.topic(
             settings.topics.raw, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
@@ -241,8 +281,8 @@ class _Session:
         """One batch: enrich, publish, acknowledge."""
         begun = time.monotonic()
         records = [_record(event.message) for event in events]
-        self._enriching = self._executor.submit(self._enrich, records)
-        outcomes = await asyncio.wrap_future(self._enriching)
+        outcomes = await self._in_thread(partial(self._enrich, records))
+        await self._require_unmoved(stream.app.consumer_generation_id)
         checked = [verified(outcome, record) for outcome, record in zip(outcomes, records, strict=True)]
         published = await _Publisher(stream.app, self._settings).publish(checked, records)
         for event in events:
@@ -256,6 +296,20 @@ class _Session:
             ms=round((time.monotonic() - begun) * 1000),
         )
 
+    async def _require_unmoved(self, generation: int) -> None:
+        """Raise DriverError where the group's generation is another and the outputs have been moved since."""
+        if generation == self._unmoved_in:
+            return
+        settings = self._settings
+        patience_s = settings.worker.broker_wait_s
+        await self._in_thread(partial(require_unmoved, settings.connection, self._named, settings.topics, patience_s))
+        self._unmoved_in = generation
+
+    async def _in_thread(self, work: Callable[[], Result]) -> Result:
+        """The result of what would hold up the loop; one at a time."""
+        self._threaded = self._executor.submit(work)
+        return await asyncio.wrap_future(self._threaded)
+
     async def _watch(self, app: Any) -> None:  # noqa: ANN401
         """Fail once no broker has answered for `broker_wait_s`; until then log a line, ever more seldom."""
         limit = self._settings.worker.broker_wait_s
@@ -265,6 +319,10 @@ class _Session:
             if not app.producer.started:
                 last_answer = time.monotonic()
                 continue
+            refused = await _group_refusal(app.consumer)
+            if refused is not None:
+                self._fail(refused)
+                return
             self._health.lags({each.partition: behind for each, behind in app.consumer.lags().items()})
             answers = await _answers(app.producer)
             self._health.broker(answers=answers)
@@ -300,10 +358,10 @@ class _Session:
         try:
             async with asyncio.timeout(_STOP_WITHIN_S):
                 await app.stop()
-            if self._enriching is not None and not commit:
+            if self._threaded is not None and not commit:
                 # Whoever started the worker tells why it failed, so the process should live that long.
-                await asyncio.wait([asyncio.wrap_future(self._enriching)], timeout=self._settings.worker.grace_s)
-            left_behind = self._enriching is not None and self._enriching.running()
+                await asyncio.wait([asyncio.wrap_future(self._threaded)], timeout=self._settings.worker.grace_s)
+            left_behind = self._threaded is not None and self._threaded.running()
         except TimeoutError:
             log.warning("Faust did not stop in time; leaving it behind")
             left_behind = True
@@ -487,9 +545,30 @@ async def _answers(producer: Any) -> bool:  # noqa: ANN401
     return False
 
 
-def _as_driver_error(failure: BaseException) -> Exception:
+async def _group_refusal(consumer: Any) -> KafkaError | None:  # noqa: ANN401
+    """What the group's coordinator refuses this member for good; what passes, the client tries again once it is told.
+
+    Raises what ended the client's part in the group by a mistake of its own.
+    """
+    try:
+        async with asyncio.timeout(_ANSWER_WITHIN_S):
+            await consumer.check_group()
+    except BrokerResponseError as error:
+        if not (error.retriable or isinstance(error, _OVERTAKEN)):
+            return error
+        log.warning("the group's coordinator answered with an error; trying again", error=repr(error))
+    except (TimeoutError, KafkaError) as error:
+        log.debug("the group's coordinator did not answer; trying again", error=repr(error))
+    return None
+
+
+def _as_driver_error(failure: BaseException, worker: WorkerSettings) -> Exception:
     if isinstance(failure, DriverError | BrokerUnavailable):
         return failure
+    if isinstance(failure, InvalidSessionTimeoutError):
+        return DriverError(session_refused(worker))
+    if isinstance(failure, InconsistentGroupProtocolError):
+        return DriverError(other_driver(worker.group_id))
     if is_refusal(failure):
         return AccessRefused(refusal(failure))
     return DriverError(f"the worker failed: {failure!r}; what was not finished will be read again")

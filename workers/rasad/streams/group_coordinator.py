@@ -14,6 +14,7 @@ from kafka.errors import (
     NotCoordinatorError,
 )
 
+from rasad.settings import WorkerSettings
 from rasad.streams.access import AccessRefused, refusal
 from rasad.streams.connection import ANSWER_WITHIN_S, BrokerUnavailable, Connection, waiting_for
 from rasad.streams.driver import DriverError
@@ -69,4 +70,12 @@ def other_driver(group: str) -> str:
     return (
         f"group {group} has members of the other kind, some with --exactly-once and some without: stop them all before "
         "the first of another kind starts, or take a group of its own with --group"
+    )
+
+
+def session_refused(worker: WorkerSettings) -> str:
+    """What is wrong where a broker takes no session as long, or as short, as a worker's."""
+    return (
+        f"worker.session_timeout_s = {worker.session_timeout_s:g}: the broker refuses it; take one between its "
+        "group.min.session.timeout.ms and its group.max.session.timeout.ms"
     )

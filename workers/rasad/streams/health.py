@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, get_args
 from wsgiref.simple_server import WSGIRequestHandler
 
 import structlog
@@ -19,6 +19,7 @@ from prometheus_client import make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 
 from rasad import metrics
+from rasad.messages import DeadLetterReason
 from rasad.settings import WorkerSettings
 from rasad.streams.driver import DriverError
 
@@ -39,6 +40,8 @@ class Health:
         self._answers = False
         self._assigned = False
         self._lags: frozenset[int] = frozenset()
+        for reason in get_args(DeadLetterReason):
+            metrics.DEAD_LETTERS.labels(reason=reason)  # 0 before the first one, so that an alarm hears of it
 
     def progressed(self) -> None:
         """The batch loop finished a batch, or found nothing to do. To be told at least every second while idle."""

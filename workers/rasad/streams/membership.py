@@ -26,6 +26,7 @@ from rasad.settings import WorkerSettings
 from rasad.streams.batching import Limits, Waiting
 from rasad.streams.connection import Connection
 from rasad.streams.consumer import GroupConsumer
+from rasad.streams.retention import first_left
 from rasad.streams.topic_reader import partitions_of, record_of
 from rasad.streams.topics import RAW_BYTES
 from rasad.streams.unreadable import UnreadableRecord
@@ -101,7 +102,8 @@ class Membership:
             max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
             max_partition_fetch_bytes=RAW_BYTES,
             isolation_level="read_committed",
-            auto_offset_reset=worker.auto_offset_reset,
+            # Where retention has removed what was to be read next; where a group begins, see `_settle_starts`.
+            auto_offset_reset="earliest",
             enable_auto_commit=False,
             reconnect_backoff_max_ms=_RECONNECT_WITHIN_MS,
         )
@@ -159,14 +161,28 @@ class Membership:
         self._unfinished |= ends
 
     def lags(self) -> dict[int, int]:
-        """By partition, the offsets from the oldest unfinished record to the end that the last fetch saw."""
+        """By partition, the offsets from the oldest unfinished record to the end that the last fetch saw.
+
+        Where all is finished, from where the client stands: markers and aborted records are nothing to be done.
+        """
         settled = (self._tenures.now.keys() - self._tenures.fresh) & self._consumer.assignment()
         ends = {partition: self._consumer.highwater(partition) for partition in settled}
         return {
-            partition.partition: max(end - self._unfinished[partition], 0)
+            partition.partition: max(end - self._start(partition), 0)
             for partition, end in ends.items()
             if end is not None and partition in self._unfinished
         }
+
+    def _start(self, partition: TopicPartition) -> int:
+        """The offset of the oldest unfinished record of a partition, or the next to be read."""
+        unfinished = self._unfinished[partition]
+        if unfinished < self._expected.get(partition, 0):
+            return unfinished
+        try:
+            position: int | None = self._consumer.position(partition, timeout_ms=0)
+        except KafkaError:  # it went this moment
+            position = None
+        return max(unfinished, position or 0)
 
     def keep_up(self, milliseconds: int) -> None:
         """Poll for so long without records, or as long as it suits a rebalance that is under way."""
@@ -189,17 +205,30 @@ class Membership:
             try:
                 start = self.committed(partition)
                 if start is not None:
-                    self._consumer.seek(partition, start)
+                    start = self._first_left(partition, start)
                 else:
-                    start = self._consumer.position(partition, timeout_ms=_ANSWER_WITHIN_MS)
-                    if start is None:
-                        return
+                    start = self._first_of_all(partition)
                     self._consumer.commit(committing({partition: start}), timeout_ms=_ANSWER_WITHIN_MS)
+                self._consumer.seek(partition, start)
                 self._unfinished[partition] = self._expected[partition] = start
             except (RetriableError, CommitFailedError, RebalanceInProgressError) as error:
                 log.debug("a partition's start is not settled yet", partition=partition.partition, error=repr(error))
                 return
             self._tenures.fresh.discard(partition)
+
+    def _first_left(self, partition: TopicPartition, committed: int) -> int:
+        """The committed offset, or the first one that retention has left behind it."""
+        beginnings: dict[TopicPartition, int] = {}
+        # A partition without a leader cannot say; once it has one, the client finds out by itself.
+        with suppress(RetriableError):
+            beginnings = self._consumer.beginning_offsets([partition], timeout_ms=_ANSWER_WITHIN_MS)
+        return first_left({partition: committed}, beginnings).get(partition, committed)
+
+    def _first_of_all(self, partition: TopicPartition) -> int:
+        """Where a group without a committed offset starts. Raises kafka.errors.RetriableError as `committed` does."""
+        at_end = self._worker.auto_offset_reset == "latest"
+        ask = self._consumer.end_offsets if at_end else self._consumer.beginning_offsets
+        return int(ask([partition], timeout_ms=_ANSWER_WITHIN_MS)[partition])
 
     def _unreadable(self) -> UnreadableRecord | None:
         """What tells of a record in our partitions that cannot be read, where there is one."""

@@ -21,16 +21,18 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
-from aiokafka.errors import CommitFailedError
+from aiokafka.errors import CommitFailedError, KafkaError
 from faust.transport.drivers import aiokafka as faust_aiokafka
 from faust.types.tuples import TP, ack_lock
 from mode.utils.futures import notify
 
 from rasad.streams.connection import BrokerUnavailable
+from rasad.streams.retention import first_left
 from rasad.streams.unreadable import UnreadableRecord
 
 _SEEK_WITHIN: Final = 0.9
 """Of the time after which Faust gives up waiting for it."""
+_BEGINNINGS_WITHIN_S: Final = 5.0
 # Of Faust's own logger family, so that its talk of every start and stop is set apart from Rasad's log.
 _LOGGER = logging.getLogger("faust.rasad")
 
@@ -56,6 +58,11 @@ class InFlight:
         self._open.remove(offset)
         return True
 
+    @property
+    def idle(self) -> bool:
+        """Whether all that was handed out is finished."""
+        return not self._open
+
     def committable(self) -> int | None:
         """The offset before which all is finished; None where nothing was handed out."""
         return min(self._open) if self._open else self._after_newest
@@ -79,6 +86,8 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[mis
     seeks = 0
     highwaters: Mapping[Any, int] = {}
     """By assigned partition, where it ended when records were last fetched."""
+    positions: Mapping[Any, int] = {}
+    """By assigned partition, where the client stood then: behind what it fetched, and behind what is no record."""
 
     def _create_worker_consumer(self, transport: Any) -> Any:  # noqa: ANN401
         consumer = super()._create_worker_consumer(transport)
@@ -100,6 +109,7 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[mis
         consumer = self._ensure_consumer()
         offsets = {partition: await consumer.committed(partition) for partition in consumer.assignment()}
         fresh = [partition for partition, offset in offsets.items() if offset is None]
+        offsets |= first_left(offsets, await self._beginnings(consumer, [*offsets.keys() - fresh]))
         if fresh:
             offsets |= await self._start(consumer, fresh)
         assigned = consumer.assignment()
@@ -110,12 +120,20 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[mis
         self.seeks += 1
         return sought
 
+    async def _beginnings(self, consumer: Any, partitions: list[Any]) -> Mapping[Any, int]:  # noqa: ANN401
+        """Where partitions begin; nothing where no leader answers at once, since the client finds out by itself."""
+        if not partitions:
+            return {}
+        with suppress(TimeoutError, KafkaError):
+            async with asyncio.timeout(_BEGINNINGS_WITHIN_S):
+                beginnings: Mapping[Any, int] = await consumer.beginning_offsets(partitions)
+                return beginnings
+        return {}
+
     async def _start(self, consumer: Any, fresh: list[Any]) -> Mapping[Any, int]:  # noqa: ANN401
         """Where a group without committed offsets starts, committed at once: the next member starts there too."""
-        earliest = self.app.conf.consumer_auto_offset_reset == "earliest"
-        starts: Mapping[Any, int] = await (
-            consumer.beginning_offsets(fresh) if earliest else consumer.end_offsets(fresh)
-        )
+        at_end = self.consumer.transport.fresh_at_end
+        starts: Mapping[Any, int] = await (consumer.end_offsets(fresh) if at_end else consumer.beginning_offsets(fresh))
         assigned = consumer.assignment()
         try:
             await consumer.commit({partition: starts[partition] for partition in fresh if partition in assigned})
@@ -135,7 +153,27 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[mis
             raise UnreadableRecord.in_fetch(self.app.conf.id, partition, offset) from error
         known = {partition: consumer.highwater(partition) for partition in consumer.assignment()}
         self.highwaters = {partition: end for partition, end in known.items() if end is not None}
+        self.positions = dict(_positions(consumer))
         return Fetched(records, self.seeks)
+
+    async def check_group(self) -> None:
+        """Raise what stopped the client from joining the group or from staying in it, for it to try again.
+
+        The client waits until it is asked, which Faust never does without partitions to fetch.
+        """
+        await self.call_thread(self._check_group)
+
+    async def _check_group(self) -> None:
+        self._ensure_consumer()._coordinator.check_errors()  # noqa: SLF001
+
+
+def _positions(consumer: Any) -> Iterator[tuple[Any, int]]:  # noqa: ANN401
+    """The next offset of each assigned partition where that is known."""
+    assignment = consumer._subscription.subscription.assignment  # noqa: SLF001
+    for partition in consumer.assignment():
+        state = assignment.state_value(partition)
+        if state is not None and state.has_valid_position:
+            yield partition, state.position
 
 
 def _unreadable(consumer: Any) -> tuple[Any, int] | None:  # noqa: ANN401
@@ -222,13 +260,23 @@ class Consumer(faust_aiokafka.Consumer):  # type: ignore[misc]
             notify(self._waiting_for_ack)
         return finished
 
+    async def check_group(self) -> None:
+        """Raise what stopped the client from joining the group or from staying in it, for it to try again."""
+        await self._thread.check_group()
+
     def lags(self) -> dict[TP, int]:
-        """By assigned partition, the offsets from the oldest unfinished record to the end that the last fetch saw."""
+        """By assigned partition, the offsets from the oldest unfinished record to the end that the last fetch saw.
+
+        Where all is finished, from where the client stands: markers and aborted records are nothing to be done.
+        """
         found: dict[TP, int] = {}
         for partition, end in self._thread.highwaters.items():
-            handed_out = self._in_flight.get(partition)
-            unfinished = handed_out.committable() if handed_out else None
-            start = self._read_offset.get(partition) if unfinished is None else unfinished
+            handed_out = self._in_flight.get(partition) or InFlight()
+            start = handed_out.committable()
+            if start is None:
+                start = self._read_offset.get(partition)
+            if start is not None and handed_out.idle:
+                start = max(start, self._thread.positions.get(partition, start))
             if start is not None:
                 found[partition] = max(end - start, 0)
         return found
@@ -255,7 +303,13 @@ class Producer(faust_aiokafka.Producer):  # type: ignore[misc]
 
 
 class Transport(faust_aiokafka.Transport):  # type: ignore[misc]
-    """Faust's aiokafka transport with the classes above."""
+    """Faust's aiokafka transport with the classes above.
+
+    With `fresh_at_end`, a group without committed offsets starts at the end. Faust's own setting would also decide
+    where a group goes on whose next records retention has removed: at the end, it would lose those that are left.
+    """
+
+    fresh_at_end = False
 
     Consumer = Consumer
     Producer = Producer

@@ -178,7 +178,8 @@ class Replay:
         if different:
             raise DriverError(
                 f"replay {job.name} was begun at {job.started_at} and cannot change: {'; '.join(different)}. "
-                f"Go on with `rasad replay run {job.name}` as it was, or give the other one a name of its own"
+                f"Go on with `rasad replay run {job.name}` and the models that it had (--ner, --stance, --backend), or "
+                "give the other one a name of its own"
             )
 
     def _work(

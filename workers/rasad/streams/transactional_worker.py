@@ -39,6 +39,7 @@ from kafka.errors import (
     CommitFailedError,
     FencedInstanceIdError,
     InconsistentGroupProtocolError,
+    InvalidSessionTimeoutError,
     KafkaError,
     RetriableError,
 )
@@ -49,9 +50,10 @@ from rasad.messages import Outcome, Record
 from rasad.settings import TopicSettings, WorkerSettings
 from rasad.streams import topics as topics_module
 from rasad.streams.access import AccessRefused, is_refusal, refusal
+from rasad.streams.aliases import require_unmoved, resolved
 from rasad.streams.connection import BrokerUnavailable, BrokerWatch, Connection, wait_for_broker
 from rasad.streams.driver import DriverError, Enrich, Ready, no_one
-from rasad.streams.group_coordinator import other_driver, require_group
+from rasad.streams.group_coordinator import other_driver, require_group, session_refused
 from rasad.streams.health import Health, serving
 from rasad.streams.log_limits import limit_repeats
 from rasad.streams.membership import ASSIGNOR, Membership, Taken, committing
@@ -78,7 +80,10 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransactionalWorker:
-    """A driver (see `rasad.streams.driver`). `started` is `time.monotonic()` when the process began its start."""
+    """A driver (see `rasad.streams.driver`), which writes where aliases of `topics` lead.
+
+    `started` is `time.monotonic()` when the process began its start.
+    """
 
     connection: Connection
     topics: TopicSettings = field(default_factory=TopicSettings)
@@ -90,8 +95,9 @@ class TransactionalWorker:
         """Work until SIGTERM or SIGINT, then finish the batch in hand, commit, leave the group and return.
 
         Raises BrokerUnavailable where no broker answers for `worker.broker_wait_s`, DriverError where a topic is
-        missing, another process took this one's place, or work fails beyond repair. Must be called in the main thread,
-        which takes the signals once the cluster has answered; until then they do what they did before.
+        missing, another process took this one's place, a cutover has moved the outputs, or work fails beyond repair.
+        Must be called in the main thread, which takes the signals once the cluster has answered; until then they do
+        what they did before.
         """
         stopping = threading.Event()
         health = Health(self.worker)
@@ -115,17 +121,18 @@ class TransactionalWorker:
     def _work(self, enrich: Enrich, stopping: threading.Event, health: Health) -> bool:
         """Work until told to stop; False where the batch in hand was not finished in time."""
         wait_for_broker(self.connection, self.worker.broker_wait_s)
-        topics_module.require(self.connection, topics_module.worker_topics(self.topics))
+        led = replace(self, topics=resolved(self.connection, self.topics))
+        topics_module.require(self.connection, topics_module.worker_topics(led.topics))
         require_group(self.connection, self.worker.group_id, ASSIGNOR, self.worker.broker_wait_s)
         limit_repeats("kafka")
-        writer = _Writer(self)
+        writer = _Writer(led)
         with (
             _signals(stopping),
             closing(writer),
             BrokerWatch(self.connection, self.worker.broker_wait_s) as watch,
             Membership(self.connection, self.topics.raw, self.worker) as membership,
         ):
-            return _Session(self, enrich, stopping, health, watch, writer, membership).work()
+            return _Session(led, self.topics, enrich, stopping, health, watch, writer, membership).work()
 
 
 @contextmanager
@@ -186,11 +193,15 @@ class _OverdueError(Aborted):
 
 
 class _Session:
-    """One run of a worker, in the main thread: what it has in hand, and how it ends."""
+    """One run of a worker, in the main thread: what it has in hand, and how it ends.
+
+    `settings` have the topics to which aliases of `named` led when it began.
+    """
 
     def __init__(
         self,
         settings: TransactionalWorker,
+        named: TopicSettings,
         enrich: Enrich,
         stopping: threading.Event,
         health: Health,
@@ -199,6 +210,8 @@ class _Session:
         membership: Membership,
     ) -> None:
         self._settings = settings
+        self._named = named
+        self._unmoved_in: int | None = None
         self._enrich = enrich
         self._stopping = stopping
         self._health = health
@@ -251,6 +264,10 @@ class _Session:
             if group is None or group == refused:
                 self._wait(_WAIT_MS)
                 continue
+            if group.generation_id != self._unmoved_in:
+                self._await("aliases", self._require_unmoved)
+                self._unmoved_in = group.generation_id
+                continue
             try:
                 reasons = self._await("transaction", partial(self._writer.write, batch, group))
             except Aborted as error:
@@ -265,6 +282,11 @@ class _Session:
             dead_letters = sum(reason is not None for reason in reasons)
             log.info("batch done", records=len(batch.taken), dead_letters=dead_letters, ms=milliseconds)
             return
+
+    def _require_unmoved(self) -> None:
+        """Raise DriverError where a cutover has moved the outputs: none does while this generation writes (KIP-447)."""
+        settings = self._settings
+        require_unmoved(settings.connection, self._named, settings.topics, settings.worker.broker_wait_s)
 
     def _still_ours(self, batch: _Batch) -> _Batch:
         """The batch without the records whose partitions were taken away since they were read."""
@@ -454,6 +476,8 @@ def _as_driver_error(error: Exception, worker: WorkerSettings) -> Exception:
         )
     if isinstance(error, InconsistentGroupProtocolError):
         return DriverError(other_driver(worker.group_id))
+    if isinstance(error, InvalidSessionTimeoutError):
+        return DriverError(session_refused(worker))
     if isinstance(error, DriverError | BrokerUnavailable):
         return error
     if is_refusal(error):
