@@ -25,9 +25,10 @@ from rasad import broker, subscribe
 from rasad.messages import DeadLetter, EnrichedEvent, EntityRecord, Record, StanceRecord
 from rasad.settings import Settings, TopicSettings
 from rasad.streams import topics as topics_module
-from rasad.streams.aliases import Alias
+from rasad.streams.aliases import Alias, removal
 from rasad.streams.connection import BrokerUnavailable, Connection
 from rasad.streams.driver import DriverError
+from rasad.streams.publication import Publication
 from rasad.streams.subscriber import Received, Subscription
 from rasad.streams.tailing import lag
 from rasad.streams.topic_reader import Start, offsets_at, partitions_of
@@ -353,6 +354,16 @@ def test_a_producers_repetitions_are_given_once(
     assert Counter(record.article_id for record in entities) == dict.fromkeys(numbered(0, 1, 2), 3)  # type: ignore[attr-defined]
 
 
+def test_a_dead_letter_of_another_record_at_the_same_place_is_no_repetition(
+    connection: Connection, ordered_topics: TopicSettings, ordered: Settings
+) -> None:
+    # Each of these is the first record of the raw topic, as in one that is deleted and made anew.
+    for reason in ("not_arabic", "not_arabic", "missing_text", "not_arabic"):
+        publish(connection, ordered_topics, [BAD[reason]])
+    letters = list(subscribe(ordered_topics.dead_letters, settings=ordered, until="end"))
+    assert [letter.record.value for letter in letters] == [BAD["not_arabic"], BAD["missing_text"]]  # type: ignore[attr-defined]
+
+
 def test_what_was_aborted_is_never_given(
     connection: Connection, ordered_topics: TopicSettings, ordered: Settings, group: str
 ) -> None:
@@ -550,11 +561,7 @@ def test_a_cutover_is_followed_and_nothing_is_left_behind(
     with looking_often(subscribe(settings=ordered, group=group)) as events:
         assert ids(islice(events, 1)) == numbered(0)
         events.commit()
-        alias = Alias(
-            name=ordered_topics.enriched, topic=replayed.enriched, replay="r", group="g", boundary={0: 5}, left={0: 3}
-        ).publication(ordered_topics)
-        with KafkaProducer(**connection.kafka_python()) as producer:
-            producer.send(alias.topic, key=alias.key, value=alias.value)
+        cut_over(connection, ordered_topics, replayed)
         for event in events:
             events.commit()
             if event.article.id == "article-4":
@@ -569,11 +576,137 @@ def test_a_cutover_is_followed_and_nothing_is_left_behind(
         assert ids(literal) == numbered(1, 2)
 
 
+def test_a_cutover_is_followed_by_who_commits_seldom_and_the_next_commit_covers_both_topics(
+    connection: Connection, ordered_topics: TopicSettings, ordered: Settings, group: str
+) -> None:
+    replayed = replace_enriched(connection, ordered_topics)
+    publish(connection, ordered_topics, map(good, range(3)))
+    publish(connection, replayed, map(good, range(1, 5)))
+    with looking_often(subscribe(settings=ordered, group=group)) as events:
+        assert taken(events, 1) == numbered(0)
+        events.commit()
+        assert taken(events, 2) == numbered(1, 2)
+        cut_over(connection, ordered_topics, replayed)
+        assert taken(events, 4) == numbered(1, 2, 3, 4)
+        assert events.topic == replayed.enriched
+        assert events.offsets == {0: 4}
+        assert committed(connection, group, ordered_topics.enriched) == {0: 1}
+        assert committed(connection, group, replayed.enriched) == {0: 0}
+        events.commit()
+        assert committed(connection, group, ordered_topics.enriched) == {0: 3}
+        assert committed(connection, group, replayed.enriched) == {0: 4}
+
+
+def test_by_itself_it_commits_the_old_topic_at_a_cutover(
+    connection: Connection, ordered_topics: TopicSettings, ordered: Settings, group: str
+) -> None:
+    replayed = replace_enriched(connection, ordered_topics)
+    publish(connection, ordered_topics, map(good, range(2)))
+    publish(connection, replayed, [good(2)])
+    with looking_often(subscribe(settings=ordered, group=group, auto_commit=True)) as events:
+        assert taken(events, 2) == numbered(0, 1)
+        cut_over(connection, ordered_topics, replayed)
+        assert taken(events, 1) == numbered(2)
+        assert committed(connection, group, ordered_topics.enriched) == {0: 2}
+        events.step()
+    assert committed(connection, group, replayed.enriched) == {0: 1}
+
+
+def test_led_back_before_a_commit_it_goes_on_where_the_last_one_was(
+    connection: Connection, ordered_topics: TopicSettings, ordered: Settings, group: str
+) -> None:
+    replayed = replace_enriched(connection, ordered_topics)
+    publish(connection, ordered_topics, map(good, range(2)))
+    publish(connection, replayed, map(good, range(2, 4)))
+    with looking_often(subscribe(settings=ordered, group=group)) as events:
+        assert taken(events, 1) == numbered(0)
+        events.commit()
+        assert taken(events, 1) == numbered(1)
+        cut_over(connection, ordered_topics, replayed)
+        assert taken(events, 2) == numbered(2, 3)
+        write(connection, removal(ordered_topics.enriched, ordered_topics))
+        publish(connection, ordered_topics, [good(4)])
+        assert taken(events, 2) == numbered(1, 4)
+        assert events.topic == ordered_topics.enriched
+        events.commit()
+        assert committed(connection, group, ordered_topics.enriched) == {0: 3}
+        assert committed(connection, group, replayed.enriched) == {0: 2}
+
+
+def test_members_that_commit_seldom_follow_a_cutover_and_commit_all_of_both_topics(
+    connection: Connection, topics: TopicSettings, settings: Settings, group: str
+) -> None:
+    replayed = replace_enriched(connection, topics)
+
+    def all_is_committed() -> bool:
+        return not any(each.behind for name in (topics, replayed) for each in lag(connection, group, name.enriched))
+
+    with (
+        member(looking_often(subscribe(settings=settings, group=group))) as first,
+        member(looking_often(subscribe(settings=settings, group=group))) as second,
+    ):
+        wait_until(lambda: len(first.partitions) == len(second.partitions) == 2)
+        written = publish(connection, topics, map(good, range(16)))
+        wait_until(lambda: len(first.taken) + len(second.taken) == 16)
+        cut_over(connection, topics, replayed)
+        wait_until(lambda: first.subscription.topic == second.subscription.topic == replayed.enriched)
+        wait_until(lambda: len(first.partitions) == len(second.partitions) == 2)
+        replaced = publish(connection, replayed, map(good, range(16, 32)))
+        wait_until(lambda: set(replaced) <= articles_of(first, second, topic=replayed.enriched))
+        first.commit()
+        second.commit()
+        assert all_is_committed()
+        assert articles_of(first, second, topic=topics.enriched) == set(written)
+
+
+def test_a_cutover_during_a_long_pause_passes_over_nothing_that_comes_after_it(
+    connection: Connection, ordered_topics: TopicSettings, ordered: Settings, group: str
+) -> None:
+    replayed = replace_enriched(connection, ordered_topics)
+    with looking_often(subscribe(settings=ordered, group=group, start="end")) as events:
+        assert events.step(1).given is None
+        publish(connection, ordered_topics, [good(0)])
+        assert taken(events, 1) == numbered(0)
+        events.commit()
+        cut_over(connection, ordered_topics, replayed)
+        publish(connection, replayed, [good(1)])
+        time.sleep(4)  # the message is being handled: nobody looks for as long
+        publish(connection, replayed, [good(2)])
+        assert taken(events, 2) == numbered(1, 2)
+
+
 def replace_enriched(connection: Connection, topics: TopicSettings) -> TopicSettings:
     """The same topics with another one for events."""
     other = topics.model_copy(update={"enriched": f"{topics.enriched}.replay"})
     topics_module.declare(connection, topics_module.specs(other))
     return other
+
+
+def cut_over(connection: Connection, topics: TopicSettings, replayed: TopicSettings) -> None:
+    """Lead who asks for the events of `topics` to those of `replayed`."""
+    alias = Alias(name=topics.enriched, topic=replayed.enriched, replay="r", group="g", boundary={0: 5}, left={0: 3})
+    write(connection, alias.publication(topics))
+
+
+def write(connection: Connection, publication: Publication) -> None:
+    with KafkaProducer(**connection.kafka_python()) as producer:
+        producer.send(publication.topic, key=publication.key, value=publication.value)
+
+
+def taken(events: Subscription[EnrichedEvent], count: int, timeout_s: float = 60.0) -> list[str]:
+    """The ids of the articles of the next messages: `count`, or fewer where no more come in time."""
+    deadline = time.monotonic() + timeout_s
+    given: list[str] = []
+    while len(given) < count and time.monotonic() < deadline:
+        if (received := events.step().given) is not None:
+            given.append(received.message.article.id)
+    return given
+
+
+def articles_of(*members: Member, topic: str) -> set[str]:
+    """The articles of a topic that the members were given."""
+    received = [each for member in members for each in list(member.taken)]
+    return {each.message.article.id for each in received if each.record.topic == topic}
 
 
 # asyncio

@@ -61,6 +61,12 @@ def test_copies_have_one_identity_and_others_have_others() -> None:
     assert ids == [identity(read(type_, record), record) for type_, record in zip(types, moved, strict=True)]
 
 
+def test_a_letter_from_a_topic_made_anew_is_not_a_copy_of_the_one_at_its_place_before() -> None:
+    letters = [*outputs(replace(RAW, value=b"{")), *outputs(replace(RAW, value=b"["))]
+    ids = [identity(read(DeadLetter, letter), letter) for letter in letters]
+    assert len(set(ids)) == len(letters) == 2
+
+
 def test_without_headers_an_event_still_says_which_it_is() -> None:
     event, entity, *_ = (replace(record, headers=()) for record in outputs(RAW))
     message = read(EnrichedEvent, event)

@@ -4,6 +4,10 @@ At least once: a message counts as finished when the next one is asked for, or w
 the caller's hands. Only what is finished is ever committed, so whatever ends the process before that, the message
 comes again. A committed offset is never one of a partition that another member of the group has by then.
 
+After a cutover it goes on in the new topic once the old one is read to its end, be all of that committed or not: the
+commit may be due with a message that has yet to come. When it comes, it covers the old topic too. Members that still
+read that one may be given what was not committed of it: there alone, a commit may be of a partition of others.
+
 A producer that dies between writing and committing writes the same outputs again when it is back, under the same ids
 (see `rasad.messages`). Such copies lie near each other in one partition, as far apart as what the partition takes
 while a worker is replaced, so remembering the last ids of each partition is enough to give each output once. The
@@ -18,18 +22,26 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Generic, Literal, Self, TypedDict, TypeVar, Unpack, overload
 
-from kafka.errors import KafkaError
+from kafka import TopicPartition
+from kafka.errors import (
+    CommitFailedError,
+    IllegalGenerationError,
+    KafkaError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+)
+from kafka.structs import OffsetAndMetadata
 
 from rasad import broker
 from rasad.messages import DeadLetter, EnrichedEvent, EntityRecord, Record, StanceRecord
 from rasad.settings import Settings, load
 from rasad.streams.aliases import ALIASED, resolve
-from rasad.streams.connection import BrokerUnavailable, Connection, wait_for_broker
+from rasad.streams.connection import ANSWER_WITHIN_S, BrokerUnavailable, Connection, wait_for_broker
 from rasad.streams.driver import DriverError
 from rasad.streams.recent_ids import RecentIds
 from rasad.streams.selection import Selection, StanceFilter
@@ -51,6 +63,7 @@ REMEMBERED: Final = 10_000
 of it, once its session has run out: hundreds of records, not thousands, lie between a message and its copy."""
 AUTO_COMMIT_EVERY_S: Final = 5.0
 _WAIT_S: Final = 0.5
+_OVERTAKEN: Final = (CommitFailedError, RebalanceInProgressError, IllegalGenerationError, UnknownMemberIdError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +105,24 @@ class Plan(Generic[Message]):
     look_every_s: float = LOOK_EVERY_S
 
 
+class _Reader(TopicReader):
+    """A reader that can commit, as a member of its group, of another topic than its own."""
+
+    def commit_left(self, topic: str, offsets: Mapping[int, int]) -> bool:
+        """Commit the next offsets of a topic that was left. False where a later commit may do what this one did not.
+
+        Raises nothing: the topic may be gone by now, and the worst is that messages are given again.
+        """
+        wanted = {TopicPartition(topic, number): OffsetAndMetadata(offset) for number, offset in offsets.items()}
+        try:
+            self._consumer.commit(wanted, timeout_ms=round(ANSWER_WITHIN_S * 1000))
+        except KafkaError as error:
+            told = {"topic": topic, "error": repr(error)}
+            log.warning("a commit failed of a topic that was cut over; its messages may be given again", extra=told)
+            return self.answered and not isinstance(error, _OVERTAKEN)
+        return True
+
+
 class Subscription(Generic[Message]):
     """Messages of a topic as they come: iterate over it, or over `received()` for where each one came from.
 
@@ -101,7 +132,7 @@ class Subscription(Generic[Message]):
 
     def __init__(self, plan: Plan[Message]) -> None:
         self.plan = plan
-        self._reader: TopicReader | None = None
+        self._reader: _Reader | None = None
         self._in_hand: Record | None = None
         self._finished: dict[int, int] = {}
         self._committed: dict[int, int] = {}
@@ -110,7 +141,9 @@ class Subscription(Generic[Message]):
         self._topic = plan.topic
         self._next_topic: str | None = None
         self._look_at = 0.0
-        self._owed = False
+        self._unmoved_at = datetime.now(UTC)
+        self._owed: set[int] = set()
+        self._left: dict[str, dict[int, int]] = {}
         self._aside: AsyncSubscription[Message] | None = None
 
     def open(self) -> Self:
@@ -118,6 +151,8 @@ class Subscription(Generic[Message]):
         if self._reader is None:
             wait_for_broker(self.plan.connection, self.plan.patience_s)
             self._begin_anew()
+            self._left.clear()
+            self._unmoved_at = datetime.now(UTC)
             self._topic = self._led_to()
             self._reader = self._reader_of(self._topic, self.plan.start)
             self._look_at = time.monotonic() + self.plan.look_every_s
@@ -186,7 +221,7 @@ class Subscription(Generic[Message]):
             self._finish(record)
         else:
             self._in_hand = record
-            self._owed = True
+            self._owed.add(record.partition)
         return Step(given=given)
 
     @property
@@ -202,6 +237,7 @@ class Subscription(Generic[Message]):
     def commit(self) -> None:
         """Commit, for the group, everything that was given so far, the message in the caller's hands too.
 
+        That includes what was given before a cutover, of the topic that it left.
         Where a rebalance overtakes it, nothing is raised and what was to be committed may be given again, to another
         member perhaps. Raises BrokerUnavailable where the cluster does not answer within the patience, DriverError
         where it refuses or where there is no group.
@@ -239,7 +275,7 @@ class Subscription(Generic[Message]):
         self._finished.clear()
         self._committed.clear()
         self._seen.clear()
-        self._owed = False
+        self._owed.clear()
         self._next_topic = None
 
     def _led_to(self) -> str:
@@ -252,9 +288,9 @@ class Subscription(Generic[Message]):
         except KafkaError as error:
             raise DriverError(f"Kafka does not say where {plan.topic} leads ({error!r}); try again") from error
 
-    def _reader_of(self, topic: str, start: Start) -> TopicReader:
+    def _reader_of(self, topic: str, start: Start) -> _Reader:
         plan = self.plan
-        reader = TopicReader(
+        reader = _Reader(
             plan.connection,
             topic,
             start=start,
@@ -271,34 +307,50 @@ class Subscription(Generic[Message]):
             raise
         return reader
 
-    def _follow(self, reader: TopicReader) -> TopicReader:
-        """The reader to go on with: another topic's once the plan's has been cut over and nothing is left behind.
+    def _follow(self, reader: _Reader) -> _Reader:
+        """The reader to go on with: another topic's once the plan's has been cut over and nothing is left to read.
 
-        See `rasad.streams.aliases`. What is left on the old topic is read first, and committed where the caller does.
+        See `rasad.streams.aliases`.
         """
         if self._next_topic is None and reader.answered and time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + self.plan.look_every_s
+            asked_at = datetime.now(UTC)
             try:
                 led_to = self._led_to()
             except (BrokerUnavailable, DriverError) as error:
                 log.warning("not known whether the topic was cut over", extra={"error": str(error)})
                 return reader
-            if led_to != self._topic:
+            if led_to == self._topic:
+                self._unmoved_at = asked_at
+            else:
                 self._next_topic = led_to
                 reader.stop_at("end")
-        if self._next_topic is None or not reader.finished or (self._owed and self.plan.group is not None):
+        if self._next_topic is None or not reader.finished:
             return reader
-        log.warning("the topic was cut over; going on there", extra={"topic": self._topic, "to": self._next_topic})
-        self.close()
+        self._leave(reader)
         self._topic = self._next_topic
         self._begin_anew()
+        # What is not committed of a topic that we are led back to is given again.
+        self._left.pop(self._topic, None)
         at_end = self.plan.start == "end" or isinstance(self.plan.start, int)
         # What the replay wrote before the cutover is not new; what has gone there since the last look is.
-        start = timedelta(seconds=2 * self.plan.look_every_s) if at_end else self.plan.start
+        start = self._unmoved_at - timedelta(seconds=self.plan.look_every_s) if at_end else self.plan.start
         self._reader = self._reader_of(self._topic, start)
         return self._reader
 
-    def _opened(self) -> TopicReader:
+    def _leave(self, reader: _Reader) -> None:
+        """Let the reader of a topic go that was cut over, and remember what the caller has yet to commit of it."""
+        if self.plan.auto_commit:
+            self._commit(reader, with_hand=False)
+        positions = self._positions(reader, with_hand=True)
+        owed = {partition: offset for partition, offset in positions.items() if partition in self._owed}
+        told = {"topic": self._topic, "to": self._next_topic, "uncommitted": owed}
+        log.warning("the topic was cut over; going on there", extra=told)
+        self.close()
+        if owed and self.plan.group is not None:
+            self._left[self._topic] = owed
+
+    def _opened(self) -> _Reader:
         if self._reader is None:
             raise DriverError("the subscription is closed: use it within its `with` block")
         return self._reader
@@ -337,7 +389,7 @@ class Subscription(Generic[Message]):
             positions[hand.partition] = hand.offset
         return {partition: offset for partition, offset in positions.items() if offset is not None}
 
-    def _commit(self, reader: TopicReader, *, with_hand: bool) -> None:
+    def _commit(self, reader: _Reader, *, with_hand: bool) -> None:
         """Commit what is new of the partitions that are still ours and of which something is finished."""
         self._commit_at = time.monotonic() + AUTO_COMMIT_EVERY_S
         # Positions lie after the last record and what is no record, such as the markers of transactions.
@@ -353,7 +405,10 @@ class Subscription(Generic[Message]):
             self._finished |= new
             if with_hand:
                 self._in_hand = None
-            self._owed = self._in_hand is not None
+            self._owed -= positions.keys()
+            if self._in_hand is not None:
+                self._owed.add(self._in_hand.partition)
+        self._left = {topic: owed for topic, owed in self._left.items() if not reader.commit_left(topic, owed)}
 
     def _forget(self, partitions: frozenset[int]) -> dict[int, int]:
         """Drop all that is known of partitions that go; gives what to commit of them. On the consumer's thread."""
@@ -361,6 +416,7 @@ class Subscription(Generic[Message]):
         for partition in partitions:
             self._seen.pop(partition, None)
             self._committed.pop(partition, None)
+            self._owed.discard(partition)
         return gone if self.plan.auto_commit else {}
 
 

@@ -112,13 +112,13 @@ def identity(message: object, record: Record) -> str | None:
     """What two copies of one output have in common and no other output has; None where nothing says it.
 
     That is the CloudEvents id, for an event its own id where a mirror dropped the headers, and for a dead letter the
-    place of its record and the attempt. A record as it is has none.
+    identity of its `StoredLetter`. A record as it is has none.
     """
     if isinstance(message, Record):
         return None
     if isinstance(message, DeadLetter):
-        original = message.record
-        return f"{original.topic}:{original.partition}:{original.offset}:{message.attempt}"
+        stored = stored_letter(record)
+        return None if stored is None else stored.identity
     told = dict(record.headers).get(_ID_HEADER)
     if told is not None:
         return told.decode("utf-8", "replace")
