@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
 
 from rasad.enrich.reading import Document
 from rasad.inference.engine import Engine
@@ -49,6 +50,14 @@ def test_windows_part_sentences_and_words_only_when_they_must(row: tuple[int, np
             continue
         assert not any(start < other <= start + capacity for other in sentences), "a sentence would have ended here"
         assert end in words or not any(start < other <= start + capacity for other in words)
+
+
+@pytest.mark.parametrize("spelled", ["</s>", "<s>", "<mask>", "قال</s>الوزير", "< / s >"])
+def test_text_cannot_spell_special_pieces(ner_engine: Engine, spelled: str) -> None:
+    (each,) = ner_engine.tokenizer.tokenize([f"{spelled} قديم {spelled} جديد"])
+    template = ner_engine.tokenizer.template
+    assert not set(each.ids.tolist()) & {*template.start, *template.middle, *template.end, 1, 11_050}
+    assert [each.normalised.text[start:end] for start, end in each.words.tolist()].count("قديم") == 1
 
 
 def test_windows_are_even() -> None:
@@ -129,10 +138,11 @@ def test_paragraphs_of_both_shapes(read: Read) -> None:
 
 def test_special_pieces_are_those_of_the_tokenizer(ner_engine: Engine) -> None:
     template = ner_engine.tokenizer.template
-    ids = np.array([7, 8], np.int64)
-    assert template.single(ids).tolist() == [*template.start, 7, 8, *template.end]
-    assert len(template.pair(ids, ids)) == 4 + template.pair_room
-    assert template.single_room == 2
+    plain = Tokenizer.from_file(str(ner_engine.bundle.tokenizer))
+    one, other = (np.array(plain.encode(text, add_special_tokens=False).ids) for text in ("قال", "الوزير"))
+    assert template.single(one).tolist() == plain.encode("قال").ids
+    assert template.pair(one, other).tolist() == plain.encode("قال", "الوزير").ids
+    assert (template.single_room, template.pair_room) == (2, 4)
 
 
 def test_logits_come_back_in_the_order_of_the_sequences(ner_engine: Engine) -> None:

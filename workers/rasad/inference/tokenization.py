@@ -11,10 +11,11 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import tokenizers
 from tokenizers import Encoding, Tokenizer
 
 from rasad import metrics
-from rasad.inference.bundle import Bundle
+from rasad.inference.bundle import Bundle, BundleError, json_object
 from rasad.text.normalise import Normalised, normalise
 from rasad.text.sentences import split_sentences
 from rasad.text.words import word_spans
@@ -88,10 +89,21 @@ class SequenceTemplate:
 
 
 class TextTokenizer:
-    """A bundle's tokenizer. `identity` is the SHA-256 of its file: equal identities give equal pieces."""
+    """A bundle's tokenizer. `identity` is the SHA-256 of its file: equal identities give equal pieces.
+
+    Raises BundleError where this version of the library cannot read the file.
+    """
 
     def __init__(self, bundle: Bundle) -> None:
-        self._tokenizer = Tokenizer.from_file(str(bundle.tokenizer))
+        try:
+            self._tokenizer = Tokenizer.from_file(str(bundle.tokenizer))
+        except Exception as error:  # the library has no class of its own for it
+            raise BundleError(
+                f"{bundle.tokenizer}: tokenizers {tokenizers.__version__} cannot read it: {error}"
+            ) from error
+        # Text that spells a special piece, as HTML spells `</s>`, would be one, and move the border inside a pair.
+        self._tokenizer.encode_special_tokens = True
+        self._unknown, self._special = _special_pieces(bundle, self._tokenizer)
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self.identity = bundle.manifest.files["tokenizer.json"]
@@ -103,9 +115,14 @@ class TextTokenizer:
             normalised = [normalise(text) for text in texts]
             encodings = self._encoded([each.text for each in normalised])
             return [
-                _tokenized(text, each, np.array(encoding.ids, np.int64), encoding.offsets)
+                _tokenized(text, each, self._ordinary(encoding.ids), encoding.offsets)
                 for text, each, encoding in zip(texts, normalised, encodings, strict=True)
             ]
+
+    def _ordinary(self, ids: Sequence[int]) -> Ints:
+        """The pieces, unknown ones in place of special ones: a Unigram vocabulary has these among its pieces."""
+        found = np.array(ids, np.int64)
+        return np.where(np.isin(found, self._special), self._unknown, found)
 
     def _encoded(self, texts: list[str]) -> list[Encoding]:
         """The pieces of normalised texts. Raises RuntimeError where the Rust library panics.
@@ -120,6 +137,18 @@ class TextTokenizer:
                 raise
             raise RuntimeError(f"the tokenizer panicked: {error}") from error
         return encodings
+
+
+def _special_pieces(bundle: Bundle, tokenizer: Tokenizer) -> tuple[int, Ints]:
+    """The piece for what a vocabulary does not have, and the special ones but for it; none where it has all bytes."""
+    model = json_object(bundle.tokenizer)["model"]
+    unknown = model.get("unk_id")
+    if unknown is None and model.get("unk_token") is not None:
+        unknown = tokenizer.token_to_id(model["unk_token"])
+    if unknown is None:
+        return 0, np.zeros(0, np.int64)
+    special = [number for number, added in tokenizer.get_added_tokens_decoder().items() if added.special]
+    return unknown, np.array([number for number in special if number != unknown], np.int64)
 
 
 def sequence_template(tokenizer: Tokenizer) -> SequenceTemplate:
