@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 
 from rasad.inference.bundle import HEAD_WEIGHTS, WEIGHTS, Bundle, Task, load_bundle
 from rasad.inference.conversion import CLAIM_LABELS, FOUR_TYPES, convert
+from rasad.inference.dequantisation import HEADS, RELATIONS, dequantised, parted
 from rasad.inference.verification import verify
-from training.restore import HEADS, RELATIONS, dequantised, parted
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

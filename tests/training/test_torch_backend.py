@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -200,9 +200,40 @@ def test_the_processor_says_whether_bf16_is_faster(flags: str, expected: bool) -
     assert has_bf16(f"{other}flags\t\t: fpu vme {flags}\nbogomips\t: 5200\n{other}") is expected
 
 
-def test_a_bundle_without_weights_is_a_clear_error(made: dict[Task, Made], tmp_path: Path) -> None:
+@pytest.mark.parametrize("task", ["ner", "stance"])
+def test_the_shipped_bundles_run_by_the_weights_of_their_graphs(task: Task) -> None:
+    from rasad.inference.torch_backend import TorchBackend
+
+    bundle = load_bundle(None, task=task)
+    ids, mask = batch(Engine.open(bundle, threads=1), task)
+    int8, fp32 = OnnxBackend(bundle, threads=1), TorchBackend(bundle, threads=1, precision="fp32", device="cpu")
+    for name in bundle.manifest.heads:
+        size = float(np.abs(int8.run(ids, mask, [name])[name]).max())
+        assert largest_difference(int8, fp32, ids, mask, [name]) < 0.15 * size, name
+
+
+def test_an_article_reads_alike_on_torch() -> None:
+    from rasad.enrich.enricher import Enricher
+    from rasad.messages import RawArticle
+
+    article = RawArticle(id="1", title=TITLE, body=BODY)
+    ((one,), (other,)) = (Enricher.open(threads=1, backend=kind).annotate([article]) for kind in ("onnx", "torch"))
+    assert [each.surface for each in one.mentions] == [each.surface for each in other.mentions]
+    assert len(one.mentions) > 2
+    assert one.pipeline.version != other.pipeline.version
+
+
+def test_a_model_that_torch_does_not_run_is_a_clear_error() -> None:
+    from rasad.inference.torch_backend import TorchBackend
+
+    with pytest.raises(BundleError, match=r"a electra model .*models\.backend to onnx"):
+        TorchBackend(load_bundle("fast", task="ner"), threads=1)
+
+
+def test_a_bundle_with_neither_weights_nor_a_known_graph_is_a_clear_error(made: dict[Task, Made]) -> None:
     from rasad.inference.torch_backend import TorchBackend
 
     bundle = load_bundle(None, task="ner")
+    other = replace(bundle.manifest, heads={"other": bundle.manifest.heads["news"]}, default_head="other")
     with pytest.raises(BundleError, match=r"carries no weights for torch .*models\.backend to onnx"):
-        TorchBackend(bundle, threads=1)
+        TorchBackend(replace(bundle, manifest=other), threads=1)

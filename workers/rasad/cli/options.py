@@ -70,7 +70,7 @@ BackendOption = Annotated[
     str | None,
     typer.Option(
         "--backend",
-        help="What runs the models: onnx, or torch for a bundle that carries its weights.",
+        help="What runs the models: onnx, or torch (on a GPU where there is one), which does not run fast.",
         show_default="onnx",
     ),
 ]

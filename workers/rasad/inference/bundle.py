@@ -4,10 +4,11 @@ A bundle is a Hugging Face directory (`config.json`, `tokenizer.json`) with `mod
 names the task, the heads with their labels, and the SHA-256 of every file. No pickle is ever read and no code of a
 bundle is ever run.
 
-A bundle that PyTorch can run too (see rasad.inference.torch_backend) has fp32 weights beside the graph, named in the
-manifest's `files` like the rest: `model.safetensors`, the encoder under the names of transformers' `BertModel`, and
-`heads.safetensors`. There a token head NAME is `NAME.weight` and `NAME.bias`; sequence heads are `heads.NAME.weight`
-and `heads.NAME.bias` over the features of a pair, which `projection.weight` and `projection.bias` make.
+A bundle may have fp32 weights beside the graph for PyTorch, which takes those of the graph else (see
+rasad.inference.torch_backend), named in the manifest's `files` like the rest: `model.safetensors`, the encoder under
+the names of transformers' `BertModel`, and `heads.safetensors`. There a token head NAME is `NAME.weight` and
+`NAME.bias`; sequence heads are `heads.NAME.weight` and `heads.NAME.bias` over the features of a pair, which
+`projection.weight` and `projection.bias` make.
 """
 
 from __future__ import annotations

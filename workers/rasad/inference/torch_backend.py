@@ -1,13 +1,16 @@
-"""PyTorch behind the Backend Protocol: a bundle's own fp32 weights, on a GPU in bf16, or on the CPU.
+"""PyTorch behind the Backend Protocol: a bundle's weights on a GPU in bf16, or on the CPU.
 
-Needs the `torch` extra, and is imported only where `models.backend` says so. Only tokens are computed, never padding:
-the linear layers run over the tokens of all sequences in one row, attention over each sequence by itself.
+They are its fp32 ones where it carries them, or else those of its int8 graph, dequantised. Needs the `torch` extra, and
+is imported only where `models.backend` says so. Only tokens are computed, never padding: the linear layers run over the
+tokens of all sequences in one row, attention over each sequence by itself.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
@@ -21,8 +24,11 @@ from torch.nn import functional
 
 from rasad.inference.backend import Logits, available_cores
 from rasad.inference.bundle import HEAD_WEIGHTS, WEIGHTS, Bundle, BundleError, json_object
+from rasad.inference.dequantisation import HEADS, PROJECTION, RELATIONS, dequantised, is_dequantised
 
 Precision = Literal["fp32", "bf16"]
+Weights = Mapping[str, Tensor]
+_Layer = tuple[tuple[Tensor, Tensor], ...]
 
 _CLOSING: Final = 2
 _FIRST_ORDINARY: Final = 5
@@ -33,12 +39,12 @@ _BF16: Final = re.compile(r"^flags\s*:.*\b(?:avx512_bf16|amx_bf16)\b", re.MULTIL
 
 
 class TorchBackend:
-    """A BERT encoder and its heads from `model.safetensors` and `heads.safetensors` of a bundle.
+    """A BERT encoder and its heads, from `model.safetensors` and `heads.safetensors` of a bundle or from its graph.
 
     `precision` None is bf16 on a GPU and on a CPU with instructions for it, without which it is several times slower
     there than fp32. It is part of the pipeline's version, so nothing is timed: equal processors choose alike.
     `threads` as for OnnxBackend; PyTorch has one setting for the whole process, and the last backend's holds. Raises
-    BundleError where the bundle carries no such weights.
+    BundleError where the bundle carries no such weights, and its graph is not one of Rasad's training.
     """
 
     batch_invariant = False
@@ -52,8 +58,10 @@ class TorchBackend:
         chosen = precision or ("bf16" if self._device.type == "cuda" or has_bf16(_processor()) else "fp32")
         self._dtype = torch.bfloat16 if chosen == "bf16" else torch.float32
         self.name = f"torch {self._device.type} {chosen}"
-        self._heads = _heads(bundle, self._device)
-        self._encoder = _Encoder(bundle, self._device, self._dtype)
+        weights = _weights(bundle)
+        self._heads = _heads(bundle, weights, self._device)
+        self._encoder = _Encoder(bundle, weights, self._device, self._dtype)
+        self._relations = _relations(bundle, weights, self._encoder)
 
     def run(
         self, input_ids: npt.NDArray[np.int64], attention_mask: npt.NDArray[np.int64], heads: Sequence[str]
@@ -62,15 +70,22 @@ class TorchBackend:
         with torch.no_grad():  # jagged tensors do not work in inference mode
             ids = torch.from_numpy(input_ids).to(self._device)
             keep = torch.from_numpy(attention_mask).to(self._device).bool()
+            lengths = attention_mask.sum(axis=1).tolist()
             pairs = self._heads.projection is not None
             types = shared_pieces(ids, keep) if pairs else torch.zeros_like(ids)
-            packed = self._encoder.run(ids[keep], types[keep], attention_mask.sum(axis=1).tolist()).float()
+            states = self._encoder.run(ids[keep], types[keep], lengths)
+            packed = states.last.float()
             if pairs:
                 hidden = packed.new_zeros((*ids.shape, packed.shape[-1]))
                 hidden[keep] = packed
                 features = self._heads.pair_features(ids, keep, types, hidden)
                 return {name: self._heads.logits(name, features).cpu().numpy() for name in heads}
-            return {name: _padded(self._heads.logits(name, packed), keep).cpu().numpy() for name in heads}
+            found = {}
+            for name in heads:
+                relations = self._relations.get(name)
+                values = relations.run(states.before, lengths) if relations else self._heads.logits(name, packed)
+                found[name] = _padded(values, keep).cpu().numpy()
+            return found
 
 
 def _padded(packed: Tensor, keep: Tensor) -> Tensor:
@@ -128,21 +143,18 @@ class _Heads:
         return torch.tanh(functional.linear(joined, *self.projection))
 
 
-def _heads(bundle: Bundle, device: torch.device) -> _Heads:
-    weights = _weights(bundle, HEAD_WEIGHTS)
-    pairs = "projection.weight" in weights
+def _heads(bundle: Bundle, weights: Weights, device: torch.device) -> _Heads:
+    pairs = f"{PROJECTION}weight" in weights
     layers: dict[str, tuple[Tensor, Tensor]] = {}
     for name, head in bundle.manifest.heads.items():
         if head.kind == "relation":
-            raise BundleError(
-                f"{bundle.directory}: torch runs no heads of kind relation, as {name!r} is; set models.backend to onnx"
-            )
+            continue
         if (head.kind == "sequence") != pairs:
-            raise BundleError(f"{bundle.directory}: {HEAD_WEIGHTS} has no layers for head {name!r} of kind {head.kind}")
-        layer = _layer(bundle, weights, f"heads.{name}" if pairs else name)
+            raise BundleError(f"{bundle.directory}: its weights have no layers for head {name!r} of kind {head.kind}")
+        layer = _layer(bundle, weights, f"{HEADS}{name}")
         if len(layer[0]) != len(head.labels):
             raise BundleError(
-                f"{bundle.directory}: {HEAD_WEIGHTS} gives head {name!r} {len(layer[0])} labels, bundle.json lists "
+                f"{bundle.directory}: its weights give head {name!r} {len(layer[0])} labels, bundle.json lists "
                 f"{len(head.labels)}"
             )
         layers[name] = (layer[0].float().to(device), layer[1].float().to(device))
@@ -150,20 +162,37 @@ def _heads(bundle: Bundle, device: torch.device) -> _Heads:
     return _Heads(layers, projection)
 
 
-def _layer(bundle: Bundle, weights: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
+def _layer(bundle: Bundle, weights: Weights, name: str) -> tuple[Tensor, Tensor]:
     """Weight and bias."""
     try:
         return weights[f"{name}.weight"], weights[f"{name}.bias"]
     except KeyError as error:
-        raise BundleError(f"{bundle.directory}: its safetensors lack {error}; export the bundle again") from error
+        raise BundleError(f"{bundle.directory}: its weights lack {error}; export the bundle again") from error
 
 
-def _weights(bundle: Bundle, name: str) -> dict[str, Tensor]:
-    if name not in bundle.manifest.files:
+def _weights(bundle: Bundle) -> Weights:
+    """All parameters by name: the encoder's as transformers has them, those of heads behind `heads.`."""
+    if WEIGHTS in bundle.manifest.files:
+        encoder, layers = _loaded(bundle, WEIGHTS), _loaded(bundle, HEAD_WEIGHTS)
+        if f"{PROJECTION}weight" in layers:
+            return encoder | layers
+        return encoder | {f"{HEADS}{name}": value for name, value in layers.items()}
+    labelled = [name for name, head in bundle.manifest.heads.items() if head.kind != "relation"]
+    try:
+        arrays = dequantised(bundle.model)
+    except (KeyError, ValueError):
+        arrays = {}
+    if not is_dequantised(arrays, labelled):
         raise BundleError(
-            f"{bundle.directory}: carries no weights for torch ({name}); set models.backend to onnx, or name a bundle "
-            "that has them"
+            f"{bundle.directory}: carries no weights for torch ({WEIGHTS}), and training.export did not write its "
+            "graph; set models.backend to onnx, or name a bundle that has them"
         )
+    return {name: torch.from_numpy(value) for name, value in arrays.items()}
+
+
+def _loaded(bundle: Bundle, name: str) -> dict[str, Tensor]:
+    if name not in bundle.manifest.files:
+        raise BundleError(f"{bundle.directory}: bundle.json lists {WEIGHTS} and no {name} beside it")
     try:
         weights: dict[str, Tensor] = load_file(bundle.directory / name)
     except (SafetensorError, OSError) as error:
@@ -171,10 +200,18 @@ def _weights(bundle: Bundle, name: str) -> dict[str, Tensor]:
     return weights
 
 
+@dataclass(frozen=True, slots=True)
+class _States:
+    """What an encoder's last layer gives, and what it was given; both `[pieces, hidden]`."""
+
+    last: Tensor
+    before: Tensor
+
+
 class _Encoder:
     """BERT (Devlin et al. 2018) over the pieces of many sequences in one row."""
 
-    def __init__(self, bundle: Bundle, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, bundle: Bundle, weights: Weights, device: torch.device, dtype: torch.dtype) -> None:
         config = json_object(bundle.directory / "config.json")
         if config.get("model_type") != "bert" or config.get("hidden_act") != "gelu":
             raise BundleError(
@@ -186,47 +223,80 @@ class _Encoder:
         )
         self._heads = int(config["num_attention_heads"])
         self._epsilon = float(config["layer_norm_eps"])
-        weights = _weights(bundle, WEIGHTS)
-
-        def placed(*layers: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-            weight, bias = (torch.cat(parts).to(device, dtype) for parts in zip(*layers, strict=True))
-            return weight, bias
-
-        def read(name: str) -> tuple[Tensor, Tensor]:
-            return _layer(bundle, weights, name)
-
+        self._read = partial(_layer, bundle, weights)
+        self._place = (device, dtype)
         self._embeddings = [
-            placed((weights[f"embeddings.{name}_embeddings.weight"], torch.zeros(0)))[0]
+            self.placed((weights[f"embeddings.{name}_embeddings.weight"], torch.zeros(0)))[0]
             for name in ("word", "position", "token_type")
         ]
-        self._norm = placed(read("embeddings.LayerNorm"))
-        self._layers = [
-            (
-                placed(*(read(f"{layer}.attention.self.{name}") for name in ("query", "key", "value"))),
-                placed(read(f"{layer}.attention.output.dense")),
-                placed(read(f"{layer}.attention.output.LayerNorm")),
-                placed(read(f"{layer}.intermediate.dense")),
-                placed(read(f"{layer}.output.dense")),
-                placed(read(f"{layer}.output.LayerNorm")),
-            )
-            for layer in (f"encoder.layer.{number}" for number in range(int(config["num_hidden_layers"])))
-        ]
+        self._norm = self.read("embeddings.LayerNorm")
+        self._layers = [self.layer(f"encoder.layer.{number}") for number in range(int(config["num_hidden_layers"]))]
 
-    def run(self, ids: Tensor, types: Tensor, lengths: list[int]) -> Tensor:
-        """The last layer's vectors, `[pieces, hidden]`, of sequences that lie one after the other in `ids`."""
+    def placed(self, *layers: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Weights and biases, one below the other, where the encoder runs and as it computes."""
+        weight, bias = (torch.cat(parts).to(*self._place) for parts in zip(*layers, strict=True))
+        return weight, bias
+
+    def read(self, *names: str) -> tuple[Tensor, Tensor]:
+        """The same of linear layers by their names. Raises BundleError where one is missing."""
+        return self.placed(*map(self._read, names))
+
+    def layer(self, name: str) -> _Layer:
+        """One layer's parameters. Raises BundleError where one is missing."""
+        return (
+            self.read(*(f"{name}.attention.self.{part}" for part in ("query", "key", "value"))),
+            self.read(f"{name}.attention.output.dense"),
+            self.read(f"{name}.attention.output.LayerNorm"),
+            self.read(f"{name}.intermediate.dense"),
+            self.read(f"{name}.output.dense"),
+            self.read(f"{name}.output.LayerNorm"),
+        )
+
+    def run(self, ids: Tensor, types: Tensor, lengths: list[int]) -> _States:
+        """The vectors of sequences that lie one after the other in `ids`."""
         positions = torch.cat([torch.arange(length, device=ids.device) for length in lengths])
         word, position, token_type = self._embeddings
-        hidden = self._normalised(word[ids] + position[positions] + token_type[types], self._norm)
-        for projections, output, output_norm, wide, narrow, norm in self._layers:
-            query, key, value = functional.linear(hidden, *projections).unflatten(-1, (3, self._heads, -1)).unbind(1)
-            attended = self._attend(query, key, value, lengths).flatten(1)
-            hidden = self._normalised(functional.linear(attended, *output) + hidden, output_norm)
-            inner = functional.gelu(functional.linear(hidden, *wide))
-            hidden = self._normalised(functional.linear(inner, *narrow) + hidden, norm)
-        return hidden
+        before = hidden = self._normalised(word[ids] + position[positions] + token_type[types], self._norm)
+        for layer in self._layers:
+            before, hidden = hidden, self.through(layer, hidden, lengths)
+        return _States(hidden, before)
+
+    def through(self, layer: _Layer, hidden: Tensor, lengths: list[int]) -> Tensor:
+        """What a layer makes of `[pieces, hidden]`."""
+        projections, output, output_norm, wide, narrow, norm = layer
+        query, key, value = functional.linear(hidden, *projections).unflatten(-1, (3, self._heads, -1)).unbind(1)
+        attended = self._attend(query, key, value, lengths).flatten(1)
+        hidden = self._normalised(functional.linear(attended, *output) + hidden, output_norm)
+        inner = functional.gelu(functional.linear(hidden, *wide))
+        return self._normalised(functional.linear(inner, *narrow) + hidden, norm)
 
     def _normalised(self, hidden: Tensor, norm: tuple[Tensor, Tensor]) -> Tensor:
         return functional.layer_norm(hidden, hidden.shape[-1:], *norm, eps=self._epsilon)
+
+
+class _Relations:
+    """What reads stances: a layer of its own beside the encoder's last one, and two linear layers (training.tagger)."""
+
+    def __init__(self, encoder: _Encoder) -> None:
+        self._encoder = encoder
+        self._layer = encoder.layer(f"{RELATIONS}encoder")
+        self._inner, self._outer = encoder.read(f"{RELATIONS}inner"), encoder.read(f"{RELATIONS}outer")
+
+    def run(self, before: Tensor, lengths: list[int]) -> Tensor:
+        """`[pieces, values]` of what the encoder's last layer was given."""
+        states = self._encoder.through(self._layer, before, lengths)
+        inner = functional.gelu(functional.linear(states, *self._inner))
+        return functional.linear(inner, *self._outer).float()
+
+
+def _relations(bundle: Bundle, weights: Weights, encoder: _Encoder) -> Mapping[str, _Relations]:
+    names = [name for name, head in bundle.manifest.heads.items() if head.kind == "relation"]
+    if names and f"{RELATIONS}inner.weight" not in weights:
+        raise BundleError(
+            f"{bundle.directory}: its weights have none for head {names[0]!r} of kind relation; leave {WEIGHTS} out of "
+            "bundle.json, and torch reads those of the graph"
+        )
+    return {name: _Relations(encoder) for name in names}
 
 
 def attention_by_sequence(query: Tensor, key: Tensor, value: Tensor, lengths: list[int]) -> Tensor:
