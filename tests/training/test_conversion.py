@@ -16,7 +16,7 @@ from rasad.enrich.reading import documents, score_words
 from rasad.enrich.stance import Pair, StanceModel
 from rasad.inference.backend import OnnxBackend
 from rasad.inference.bundle import Bundle, BundleError, load_bundle
-from rasad.inference.conversion import SHADE, ConversionError, claim_columns, convert, token_columns
+from rasad.inference.conversion import MAX_TOKENS, SHADE, ConversionError, claim_columns, convert, token_columns
 from rasad.inference.engine import Engine
 from rasad.inference.verification import SENTENCES, verify
 
@@ -55,21 +55,36 @@ def sentence_pieces() -> Any:
     return tokenizer, special
 
 
-def write_model(directory: Path, architecture: str, labels: list[str], *, tokens: bool) -> Path:
+def tokenizer_of(architecture: str) -> Any:
+    """The tokenizer that models of an architecture are saved with: of a class of its own, or of none."""
+    import transformers
+
+    tokenizer, special = sentence_pieces() if architecture == "xlm-roberta" else word_pieces()
+    pieces = orjson.loads(tokenizer.to_str())["model"]["vocab"]
+    if architecture == "bert":
+        return transformers.BertTokenizer(vocab=pieces, do_lower_case=False, strip_accents=False)
+    if architecture == "xlm-roberta":
+        return transformers.XLMRobertaTokenizer(vocab=[tuple(piece) for piece in pieces])
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
+
+
+def write_model(directory: Path, architecture: str, labels: list[str], *, tokens: bool, seed: int = 0) -> Path:
     """A tiny model with random weights and the tokenizer that its architecture is used with, as transformers saves."""
     import torch
     import transformers
 
-    torch.manual_seed(0)
-    tokenizer, special = sentence_pieces() if architecture == "xlm-roberta" else word_pieces()
+    torch.manual_seed(seed)
+    tokenizer = tokenizer_of(architecture)
     shape: dict[str, Any] = {
-        "vocab_size": tokenizer.get_vocab_size(),
+        "vocab_size": len(tokenizer),
         "id2label": dict(enumerate(labels)),
         "label2id": {label: index for index, label in enumerate(labels)},
         "initializer_range": 0.5,
     }
     if architecture == "distilbert":
         shape |= {"dim": 64, "n_layers": 2, "n_heads": 4, "hidden_dim": 128, "max_position_embeddings": 128}
+    elif architecture == "xlnet":
+        shape |= {"d_model": 64, "n_layer": 2, "n_head": 4, "d_inner": 128}
     else:
         shape |= {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
         shape["max_position_embeddings"] = 130 if architecture == "xlm-roberta" else 128
@@ -80,7 +95,7 @@ def write_model(directory: Path, architecture: str, labels: list[str], *, tokens
     config = transformers.AutoConfig.for_model(architecture, **shape)
     family = transformers.AutoModelForTokenClassification if tokens else transformers.AutoModelForSequenceClassification
     family.from_config(config).save_pretrained(directory)
-    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special).save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
     return directory
 
 
@@ -121,7 +136,45 @@ def test_a_token_classifier_becomes_an_ner_bundle(tmp_path: Path, architecture: 
     assert {each.subtype for each in found} <= {None}
     checks = {check.name: check for check in verify(tmp_path / "bundle", fp32=fp32)}
     assert [name for name, check in checks.items() if not check.passed and name != "parity"] == []
-    assert "of" in checks["parity"].detail
+    assert checks["runs"].detail.endswith("128 in the longest")
+    assert percent(checks["parity"].detail) > 50  # random weights tell labels apart by less than trained ones
+
+
+def percent(detail: str) -> float:
+    """The labels that int8 has as in fp32, out of what `verify` says."""
+    share, _, rest = detail.partition(" % of ")
+    assert "labels as in fp32" in rest
+    return float(share)
+
+
+def test_the_graph_of_another_model_fails_parity(tmp_path: Path) -> None:
+    for seed in range(2):
+        source = write_model(tmp_path / f"source{seed}", "bert", IOB, tokens=True, seed=seed)
+        convert(source, tmp_path / f"bundle{seed}", fp32=tmp_path / f"{seed}.onnx")
+    failed = [check for check in verify(tmp_path / "bundle0", fp32=tmp_path / "1.onnx") if not check.passed]
+    assert [check.name for check in failed] == ["parity"]
+    assert percent(failed[0].detail) < 25
+
+
+def test_an_fp32_graph_that_reads_less_than_the_bundle_fails_parity(tmp_path: Path) -> None:
+    long, short = (write_model(tmp_path / name, "bert", IOB, tokens=True) for name in ("long", "short"))
+    _shorten(short, 64)
+    convert(long, tmp_path / "bundle")
+    convert(short, tmp_path / "other", fp32=tmp_path / "short.onnx")
+    failed = [check for check in verify(tmp_path / "bundle", fp32=tmp_path / "short.onnx") if not check.passed]
+    assert [check.name for check in failed] == ["parity"]
+    assert failed[0].detail.startswith("onnx short.onnx: a batch of 1, its longest text of ")
+
+
+def _shorten(directory: Path, positions: int) -> None:
+    """Leave a BERT that many of its positions."""
+    from safetensors.numpy import load_file, save_file
+
+    path = directory / "model.safetensors"
+    weights = load_file(path)
+    name = "bert.embeddings.position_embeddings.weight"
+    save_file(weights | {name: weights[name][:positions].copy()}, path, metadata={"format": "pt"})
+    _edit(directory, max_position_embeddings=positions)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -140,7 +193,19 @@ def test_a_sequence_classifier_becomes_a_stance_bundle(tmp_path: Path, architect
     (result,) = StanceModel(Engine.open(bundle, threads=1)).classify([Pair(claim=TITLE, body=BODY)])
     assert result.label in ("agree", "disagree", "discuss")
     assert list(result.probs) == ["agree", "disagree", "discuss"]
-    assert all(check.passed for check in verify(tmp_path / "bundle") if check.name != "parity")
+    checks = {check.name: check for check in verify(tmp_path / "bundle")}
+    assert all(check.passed for check in checks.values())
+    assert checks["runs"].detail.endswith("96 in the longest")
+
+
+def test_a_model_without_a_limit_reads_as_much_as_others(tmp_path: Path) -> None:
+    source = write_model(tmp_path / "source", "xlnet", IOB, tokens=True)
+    fp32 = tmp_path / "fp32.onnx"
+    bundle = convert(source, tmp_path / "bundle", fp32=fp32)
+    assert bundle.manifest.max_tokens == MAX_TOKENS
+    ids = np.arange(5, 45)
+    logits = OnnxBackend(bundle, threads=1, graph=fp32).run(ids[None], np.ones((1, 40), np.int64), ["default"])
+    assert np.allclose(logits["default"][0], reference(source, ids, tokens=True), atol=1e-3)
 
 
 def test_padding_does_not_reach_the_logits(tmp_path: Path) -> None:
@@ -194,6 +259,8 @@ def test_words_of_a_plain_type_stay_one_name(tmp_path: Path) -> None:
         (lambda path: _edit(path, model_type="unheard-of"), "cannot load"),
         (lambda path: _edit(path, architectures=["BertModel"]), "cannot make up"),
         (lambda path: _edit(path, id2label={str(i): f"LABEL_{i}" for i in range(9)}), "--label LABEL_0="),
+        (lambda path: _edit(path, id2label={str(i + 1): label for i, label in enumerate(IOB)}), "none of number 0"),
+        (lambda path: _add_piece(path, "كلمة"), "gives 'كلمة' the number"),
     ],
 )
 def test_a_model_that_cannot_be_converted_is_explained(
@@ -204,6 +271,60 @@ def test_a_model_that_cannot_be_converted_is_explained(
     with pytest.raises(ConversionError, match=message):
         convert(source, tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
+
+
+def _add_piece(directory: Path, piece: str) -> None:
+    from tokenizers import Tokenizer
+
+    path = str(directory / "tokenizer.json")
+    tokenizer = Tokenizer.from_file(path)
+    tokenizer.add_tokens([piece])
+    tokenizer.save(path)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_model_without_its_tokenizer_is_refused(tmp_path: Path, architecture: str) -> None:
+    source = write_model(tmp_path / "source", architecture, IOB, tokens=True)
+    for path in source.glob("*token*.json"):
+        path.unlink()
+    with pytest.raises(ConversionError, match="has no tokenizer: "):
+        convert(source, tmp_path / "bundle")
+
+
+def test_the_bundle_reads_as_the_models_own_file_says(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer
+
+    source = write_model(tmp_path / "source", "bert", IOB, tokens=True)
+    (source / "tokenizer_config.json").unlink()
+    bundle = convert(source, tmp_path / "bundle")
+    assert Tokenizer.from_file(str(bundle.tokenizer)).encode("أب").tokens == ["[CLS]", "أ", "##ب", "[SEP]"]
+
+
+def test_a_list_of_pieces_is_a_tokenizer_too(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer
+
+    source = write_model(tmp_path / "source", "bert", IOB, tokens=True)
+    pieces = tokenizer_of("bert").get_vocab()
+    (source / "tokenizer.json").unlink()
+    (source / "vocab.txt").write_text("\n".join(sorted(pieces, key=pieces.__getitem__)) + "\n", encoding="utf-8")
+    bundle = convert(source, tmp_path / "bundle")
+    assert Tokenizer.from_file(str(bundle.tokenizer)).encode("أب").tokens == ["[CLS]", "أ", "##ب", "[SEP]"]
+
+
+def test_the_two_tokenizers_agree_on_the_separator(tmp_path: Path) -> None:
+    source = write_model(tmp_path / "source", "bert", NLI, tokens=False)
+    path = source / "tokenizer.json"
+    path.write_bytes(path.read_bytes().replace(b"[SEP]", b"[END]"))
+    (source / "tokenizer_config.json").unlink()
+    with pytest.raises(ConversionError, match=r"separates texts by \[SEP\]"):
+        convert(source, tmp_path / "bundle")
+
+
+def test_a_model_that_onnx_cannot_express_is_explained(tmp_path: Path) -> None:
+    source = write_model(tmp_path / "source", "fnet", IOB, tokens=True)
+    with pytest.raises(ConversionError, match="a fnet model that cannot be exported to ONNX: "):
+        convert(source, tmp_path / "bundle")
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
 def test_a_head_that_was_never_trained_is_refused(tmp_path: Path) -> None:
@@ -230,6 +351,10 @@ def test_what_is_asked_for_must_be_possible(tmp_path: Path) -> None:
     source = write_model(tmp_path / "source", "bert", IOB, tokens=True)
     with pytest.raises(ConversionError, match="positions for 128"):
         convert(source, tmp_path / "bundle", max_tokens=512)
+    with pytest.raises(ConversionError, match=r"is in the bundle's own directory; keep the fp32 graph elsewhere"):
+        convert(source, tmp_path / "bundle", fp32=tmp_path / "bundle" / "model.fp32.onnx")
+    with pytest.raises(ConversionError, match="name the file"):
+        convert(source, tmp_path / "bundle", fp32=tmp_path)
     (tmp_path / "bundle").mkdir()
     with pytest.raises(ConversionError, match="exists already"):
         convert(source, tmp_path / "bundle")

@@ -60,12 +60,25 @@ def test_finer_types_fold_unless_all_eight_are_told_apart() -> None:
 
 def test_unknown_types_are_named_and_can_be_renamed() -> None:
     labels = ["O", "B-DISEASE", "I-DISEASE", "B-PER", "I-PER"]
-    with pytest.raises(ConversionError, match="B-DISEASE, I-DISEASE"):
+    with pytest.raises(ConversionError, match=r"B-DISEASE, I-DISEASE.*--label DISEASE=MISC"):
         token_columns(labels)
     assert token_columns(labels, renamed={"DISEASE": "MISC"})[-1] == Column("I-MISC", (2,))
     assert token_columns(labels, renamed={"B-DISEASE": "O", "I-DISEASE": "O"})[0] == Column("O", (0, 1, 2))
     with pytest.raises(ConversionError, match="no NER model"):
         token_columns(["B-PER", "I-PER"])
+
+
+def test_a_label_renamed_to_a_type_keeps_its_own_prefix() -> None:
+    labels = ["O", "B-DISEASE", "I-DISEASE", "LABEL_3"]
+    wanted = (Column("O", (0,)), Column("B-MISC", (1, 3)), Column("I-MISC", (2,)))
+    renamed = {"B-DISEASE": "MISC", "I-DISEASE": "MISC", "LABEL_3": "B-MISC"}
+    assert token_columns(labels, renamed=renamed) == wanted
+    assert token_columns(labels, renamed={**renamed, "I-DISEASE": "B-MISC"})[-1] == Column("B-MISC", (1, 2, 3))
+
+
+def test_nameless_claim_labels_may_be_those_of_inference() -> None:
+    with pytest.raises(ConversionError, match="entailment, neutral and contradiction"):
+        claim_columns(["LABEL_0", "LABEL_1", "LABEL_2"])
 
 
 def test_claim_labels_by_name_or_renamed() -> None:

@@ -17,6 +17,7 @@ def test_the_shipped_bundles_hold(task: str) -> None:
     assert [check.detail for check in checks if not check.passed] == []
     assert [check.name for check in checks] == ["files", "graph", "runs", "repeats", "batch_invariant", "parity"]
     assert checks[-1].detail.startswith("100.00 %")
+    assert checks[2].detail.endswith("pieces, 192 in the longest")
 
 
 def test_a_spoilt_bundle_fails_its_first_check(tmp_path: Path) -> None:
@@ -35,6 +36,17 @@ def test_a_graph_without_a_promised_head_fails(tmp_path: Path) -> None:
     checks = verify(copy)
     assert [(check.name, check.passed) for check in checks] == [("files", True), ("graph", False)]
     assert "no output logits_sport" in checks[-1].detail
+
+
+def test_a_bundle_that_promises_more_pieces_than_its_graph_reads_does_not_run(tmp_path: Path) -> None:
+    copy = shutil.copytree(bundled_directory("ner"), tmp_path / "ner")
+    manifest = orjson.loads((copy / "bundle.json").read_bytes())
+    manifest["max_tokens"] = 513
+    (copy / "bundle.json").write_bytes(orjson.dumps(manifest))
+    checks = verify(copy)
+    assert [(check.name, check.passed) for check in checks] == [("files", True), ("graph", True), ("runs", False)]
+    assert "its longest text of 513 pieces, does not run: " in checks[-1].detail
+    assert "\n" not in checks[-1].detail
 
 
 def test_a_missing_fp32_graph_fails_parity_alone(tmp_path: Path) -> None:

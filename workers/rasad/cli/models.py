@@ -160,6 +160,8 @@ def make_bundle(
     """Make a bundle from any Hugging Face token-classification or sequence-classification model.
 
     Needs the extra: `pip install 'rasad[training]'`. Reads safetensors only and never runs a model's own code.
+    Labels named entailment, neutral and contradiction say that a model is one for natural language inference, which
+    reads the article as the premise; where its labels have no names, give it those with --label.
     """
     renamed = dict(pair.partition("=")[::2] for pair in label or [])
     if scheme not in ("iob2", "iob1"):

@@ -15,15 +15,18 @@ import hashlib
 import importlib.util
 import inspect
 import re
+import shutil
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 import numpy as np
 import orjson
+from tokenizers import Tokenizer
 
 from rasad.inference.backend import OnnxBackend
 from rasad.inference.bundle import FORMAT, Bundle, BundleError, Task, load_bundle
@@ -90,6 +93,12 @@ _NO_LIMIT: Final = 1_000_000
 _ALIKE: Final = 1e-3
 """The largest difference of a logit for which a fused graph still counts as the plain one's equal."""
 
+UNSTATED_POSITIONS: Final = 512
+"""Tokens a sequence may have where a configuration does not say: as many as those of nearly every encoder."""
+
+LARGEST_GRAPH: Final = 2**31 - 2**24
+"""Bytes of weights in one ONNX file: a protobuf message ends at 2 GiB, and the graph itself wants room."""
+
 
 class ConversionError(BundleError):
     """A model that cannot become a bundle; the message says what is wrong and what mends it."""
@@ -120,7 +129,7 @@ def token_columns(
     parsed = [_parse(label, renamed or {}) for label in labels]
     unknown = sorted({label for label, each in zip(labels, parsed, strict=True) if each is None})
     if unknown:
-        example = unknown[0]
+        _, example = _split(unknown[0])
         raise ConversionError(
             f"no type of Rasad's is known for label {', '.join(unknown)}; say what each means, one of "
             f"{', '.join(NEWS_TYPES)} or O: --label {example}=MISC"
@@ -160,13 +169,24 @@ def token_columns(
 
 
 def _parse(label: str, renamed: Mapping[str, str]) -> tuple[str, str] | None:
-    """`(prefix, type)` of a label, the prefix empty where it has none; None if the type is unknown."""
+    """`(prefix, type)` of a label, the prefix empty where it has none; None if the type is unknown.
+
+    A label that is renamed to one without a prefix keeps its own.
+    """
+    prefix, kind = _split(label)
     if label in renamed:
-        return _parse(renamed[label], {})
-    match = _PREFIXED.fullmatch(label) or _SUFFIXED.fullmatch(label)
-    prefix, kind = (match["prefix"], match["type"]) if match else ("", label)
-    known = _TYPE_NAMES.get(renamed.get(kind, kind).upper())
+        meant, kind = _split(renamed[label])
+        prefix = meant or prefix
+    else:
+        kind = renamed.get(kind, kind)
+    known = _TYPE_NAMES.get(kind.upper())
     return None if known is None else (prefix, known)
+
+
+def _split(label: str) -> tuple[str, str]:
+    """Prefix and type as a label spells them, the prefix empty where it has none."""
+    match = _PREFIXED.fullmatch(label) or _SUFFIXED.fullmatch(label)
+    return (match["prefix"], match["type"]) if match else ("", label)
 
 
 def claim_columns(labels: Sequence[str], renamed: Mapping[str, str] | None = None) -> tuple[Column, ...]:
@@ -179,7 +199,8 @@ def claim_columns(labels: Sequence[str], renamed: Mapping[str, str] | None = Non
     if unknown:
         raise ConversionError(
             f"labels {', '.join(labels)} do not say what {', '.join(unknown)} means for a claim; say it, each one of "
-            f"{', '.join(CLAIM_LABELS)}: {' '.join(f'--label {label}=agree' for label in unknown[:1])}"
+            f"{', '.join(CLAIM_LABELS)}: --label {unknown[0]}=agree; those of a model for natural language inference "
+            "are named entailment, neutral and contradiction instead, since it reads the article as the premise"
         )
     names = [_CLAIM_NAMES[name] for name in meant]
     columns = [
@@ -200,22 +221,62 @@ def _meant(labels: Sequence[str], renamed: Mapping[str, str] | None) -> list[str
     return [(renamed or {}).get(label, label).lower() for label in labels]
 
 
+def label_names(source: str, id2label: Mapping[int, object]) -> list[str]:
+    """A model's labels in the order of their numbers. Raises ConversionError unless those are 0, 1, 2 and so on."""
+    count = len(id2label)
+    if lacking := set(range(count)) - id2label.keys():
+        raise ConversionError(
+            f"{source}: id2label in config.json has {count} labels, but none of number {min(lacking)}; number them "
+            f"from 0 to {count - 1}"
+        )
+    return [str(id2label[number]) for number in range(count)]
+
+
+def check_size(source: str, parameters: int) -> None:
+    """Raises ConversionError for a model of so many parameters that one ONNX file cannot hold its fp32 graph."""
+    if 4 * parameters > LARGEST_GRAPH:
+        raise ConversionError(
+            f"{source}: has {parameters / 1e6:.0f} million parameters, and an ONNX file holds "
+            f"{LARGEST_GRAPH // 4 / 1e6:.0f} million in fp32; convert a smaller model of its family"
+        )
+
+
+def check_vocabulary(source: str, vocabulary: Mapping[str, int], size: int) -> None:
+    """Raises ConversionError for pieces that cannot be those of a model with `size` embeddings.
+
+    Where a model lies without its tokenizer, transformers makes one up that knows special pieces alone: none of
+    letters or digits.
+    """
+    if not any(piece.strip("▁#").isalnum() for piece in vocabulary):
+        raise ConversionError(
+            f"{source}: has no tokenizer: all {len(vocabulary)} pieces of its vocabulary are special ones; save the "
+            "model's tokenizer beside it (tokenizer.save_pretrained)"
+        )
+    last = max(vocabulary, key=vocabulary.__getitem__)
+    if vocabulary[last] >= size:
+        raise ConversionError(
+            f"{source}: its tokenizer gives {last!r} the number {vocabulary[last]}, but the model knows {size} pieces, "
+            "from 0 on; save the tokenizer that the model was trained with"
+        )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Subject:
-    """A model as it was loaded, and what it is to become."""
+    """A model as it was loaded, and what it is to become.
+
+    `tokenizer` is the bundle's, and `longest` the tokens a sequence may have by the model's own. `separator` is the
+    piece between claim and article; None for a model of single texts.
+    """
 
     source: str
     task: Task
     columns: tuple[Column, ...]
     config: PretrainedConfig
-    tokenizer: PreTrainedTokenizerFast
+    tokenizer: Tokenizer
+    longest: int
+    separator: int | None
     model: PreTrainedModel
     text_first: bool
-
-    @property
-    def separator(self) -> int | None:
-        """The piece between claim and article; None for a model of single texts."""
-        return self.tokenizer.sep_token_id if self.task == "stance" else None
 
 
 def convert(
@@ -233,26 +294,29 @@ def convert(
 
     `task` is read off the model's architecture where it is None. `labels` renames labels or types of the model (see
     token_columns and claim_columns). `max_tokens` is at most what the model has positions for. `fp32` is where to keep
-    the graph as it was before quantisation. `out` must not exist yet. Raises BundleError.
+    the graph as it was before quantisation: a file outside of `out`, which must not exist yet. Raises BundleError.
     """
     _require_extra()
-    if out.exists():
-        raise ConversionError(f"{out}: exists already; remove it, or choose another directory")
+    _refuse_places(out, fp32)
     _refuse_unsafe(source)
     subject = _load(str(source), task, labels or {}, scheme)
     room = _positions(subject)
     if max_tokens is not None and max_tokens > room:
         raise ConversionError(f"{source}: has positions for {room} tokens, fewer than the {max_tokens} asked for")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    for place in (out, fp32 or out):
+        place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
         made = Path(scratch) / out.name
         made.mkdir()
-        exact = fp32 or Path(scratch) / "model.fp32.onnx"
-        exact.parent.mkdir(parents=True, exist_ok=True)
-        _export(subject, exact)
-        quantise(exact, made / "model.onnx")
+        exact = Path(scratch) / "model.fp32.onnx"
+        with _explained(subject.source, f"a {subject.config.model_type} model that cannot be exported to ONNX"):
+            _export(subject, exact)
+        with _explained(subject.source, "its graph cannot be quantised"):
+            quantise(exact, made / "model.onnx")
         _write_rest(subject, made, max_tokens=min(max_tokens or MAX_TOKENS, room), licence=licence)
         OnnxBackend(load_bundle(made, task=subject.task), threads=1)
+        if fp32 is not None:
+            shutil.move(exact, fp32)
         made.rename(out)
     return load_bundle(out, task=subject.task)
 
@@ -265,22 +329,16 @@ def _require_extra() -> None:
 
 def _load(source: str, task: Task | None, labels: Mapping[str, str], scheme: Scheme) -> _Subject:
     import torch
-    from transformers import (
-        AutoConfig,
-        AutoModelForSequenceClassification,
-        AutoModelForTokenClassification,
-        AutoTokenizer,
-    )
+    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoModelForTokenClassification
 
     config = _loaded(source, lambda: AutoConfig.from_pretrained(source, trust_remote_code=False))
     if getattr(config, "auto_map", None):
         raise ConversionError(f"{source}: {_REMOTE_CODE}")
     chosen = task or _task_of(source, config)
-    names = [str(config.id2label[index]) for index in range(len(config.id2label))]
+    names = label_names(source, config.id2label)
     columns = token_columns(names, renamed=labels, scheme=scheme) if chosen == "ner" else claim_columns(names, labels)
-    tokenizer = _loaded(source, lambda: AutoTokenizer.from_pretrained(source, trust_remote_code=False))
-    if not tokenizer.is_fast:
-        raise ConversionError(f"{source}: has no fast tokenizer (tokenizer.json), and Rasad needs its offsets")
+    read_by, tokenizer = _tokenizers(source, config)
+    separator = _separator(source, read_by, tokenizer) if chosen == "stance" else None
     family = AutoModelForTokenClassification if chosen == "ner" else AutoModelForSequenceClassification
     model, read = _loaded(
         source,
@@ -299,8 +357,68 @@ def _load(source: str, task: Task | None, labels: Mapping[str, str], scheme: Sch
             f"{source}: its weights lack {', '.join(missing[:3])}, which would be random; fine-tune the model for the "
             f"{chosen} task first"
         )
-    text_first = chosen == "stance" and reads_text_first(names, labels)
-    return _Subject(source, chosen, columns, config, tokenizer, model.eval(), text_first)
+    check_size(source, sum(each.numel() for each in model.parameters()))
+    return _Subject(
+        source=source,
+        task=chosen,
+        columns=columns,
+        config=config,
+        tokenizer=tokenizer,
+        longest=int(read_by.model_max_length),
+        separator=separator,
+        model=model.eval(),
+        text_first=chosen == "stance" and reads_text_first(names, labels),
+    )
+
+
+def _tokenizers(source: str, config: PretrainedConfig) -> tuple[PreTrainedTokenizerFast, Tokenizer]:
+    """A model's tokenizer as transformers has it, and the one for the bundle: the model's tokenizer.json, if any.
+
+    transformers builds tokenizers of some classes anew, and then with the class's normaliser in place of the file's.
+    Raises ConversionError.
+    """
+    from transformers import AutoTokenizer
+    from transformers.utils import cached_file
+
+    known = _loaded(source, lambda: AutoTokenizer.from_pretrained(source, trust_remote_code=False))
+    if not known.is_fast:
+        raise ConversionError(f"{source}: has no fast tokenizer (tokenizer.json), and Rasad needs its offsets")
+    try:
+        path = cached_file(source, "tokenizer.json", revision=getattr(config, "_commit_hash", None))
+    except OSError:
+        path = None
+    with _explained(source, "its tokenizer.json cannot be read"):
+        tokenizer = known.backend_tokenizer if path is None else Tokenizer.from_file(path)
+    check_vocabulary(source, tokenizer.get_vocab(), int(config.vocab_size))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return known, tokenizer
+
+
+def _separator(source: str, known: PreTrainedTokenizerFast, tokenizer: Tokenizer) -> int | None:
+    """The number of the separator, on which both tokenizers must agree; None where there is none.
+
+    Raises ConversionError.
+    """
+    number: int | None = known.sep_token_id
+    if number is not None and tokenizer.token_to_id(str(known.sep_token)) != number:
+        raise ConversionError(
+            f"{source}: transformers separates texts by {known.sep_token}, number {number}, which is not so in "
+            "tokenizer.json; save the model's tokenizer beside it again (tokenizer.save_pretrained)"
+        )
+    return number
+
+
+def _refuse_places(out: Path, fp32: Path | None) -> None:
+    """Refuse places that cannot be written to when all is done."""
+    if out.exists():
+        raise ConversionError(f"{out}: exists already; remove it, or choose another directory")
+    if fp32 is None:
+        return
+    if fp32.resolve().is_relative_to(out.resolve()):
+        raise ConversionError(f"{fp32}: is in the bundle's own directory; keep the fp32 graph elsewhere")
+    if fp32.is_dir():
+        raise ConversionError(f"{fp32}: a directory; name the file to keep the fp32 graph in")
 
 
 def _refuse_unsafe(source: str | Path) -> None:
@@ -333,8 +451,24 @@ def _loaded(source: str, load: Callable[[], Loaded]) -> Loaded:
     try:
         return load()
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ConversionError(f"{source}: transformers cannot load it: {reason}") from error
+        raise ConversionError(f"{source}: transformers cannot load it: {_reason(error)}") from error
+
+
+@contextmanager
+def _explained(source: str, what: str) -> Iterator[None]:
+    """Raises ConversionError in place of what the libraries of the block raise."""
+    try:
+        yield
+    except BundleError:
+        raise
+    except Exception as error:  # between them they have many classes, and some have none of their own
+        raise ConversionError(f"{source}: {what}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """An error's first line, or its class where it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def _task_of(source: str, config: PretrainedConfig) -> Task:
@@ -352,13 +486,13 @@ def _task_of(source: str, config: PretrainedConfig) -> Task:
 
 def _positions(subject: _Subject) -> int:
     """How many tokens a sequence may have."""
-    room = int(getattr(subject.config, "max_position_embeddings", None) or 512)
+    stated = getattr(subject.config, "max_position_embeddings", None) or 0
+    room = int(stated) if stated > 0 else UNSTATED_POSITIONS  # XLNet's says -1
     for name, module in subject.model.named_modules():
         # RoBERTa's positions begin behind that of padding.
         if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
             room = int(module.num_embeddings) - int(module.padding_idx) - 1
-    limit = subject.tokenizer.model_max_length
-    return min(room, int(limit)) if 0 < limit < _NO_LIMIT else room
+    return min(room, subject.longest) if 0 < subject.longest < _NO_LIMIT else room
 
 
 def _export(subject: _Subject, path: Path) -> None:
@@ -466,10 +600,7 @@ def _same_logits(one: Path, other: Path, vocabulary: int) -> bool:
 
 def _write_rest(subject: _Subject, directory: Path, *, max_tokens: int, licence: str) -> None:
     """Tokenizer, configuration, card and manifest beside `model.onnx`."""
-    fast = subject.tokenizer.backend_tokenizer
-    fast.no_padding()
-    fast.no_truncation()
-    fast.save(str(directory / "tokenizer.json"))
+    subject.tokenizer.save(str(directory / "tokenizer.json"))
     labels = [column.label for column in subject.columns]
     config = {key: value for key, value in subject.config.to_diff_dict().items() if not key.startswith("_")}
     config |= {

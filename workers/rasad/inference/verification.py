@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
 
 from rasad.inference.backend import Logits, OnnxBackend
 from rasad.inference.bundle import Bundle, BundleError, default_opset, load_bundle
@@ -26,6 +27,8 @@ SENTENCES: Final = (
 
 LEAST_AGREEMENT: Final = 98.0
 """Percent of labels that int8 must share with fp32."""
+
+_RUN_ERRORS: Final = (runtime_errors.Fail, runtime_errors.InvalidArgument, runtime_errors.RuntimeException)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,28 +74,57 @@ def _checks(path: str | Path | None, fp32: Path | None) -> Iterator[Check]:
         return
     yield Check(name="graph", passed=True, detail=f"opset {opset}, int8 or as shipped; heads {heads}")
     sequences = _sequences(engine)
-    alone = _alone(engine, sequences)
+    try:
+        alone = _alone(engine, sequences)
+    except BundleError as error:
+        yield Check(name="runs", passed=False, detail=str(error))
+        return
     yield _runs(bundle, sequences, alone)
-    yield _repeats(engine, sequences, alone)
+    yield _tried("repeats", lambda: _repeats(engine, sequences, alone))
     if manifest.batch_invariant:
-        yield _invariant(engine, sequences, alone)
+        yield _tried("batch_invariant", lambda: _invariant(engine, sequences, alone))
     if fp32 is not None:
-        yield _parity_check(bundle, fp32, sequences, alone)
+        yield _tried("parity", lambda: _parity_check(bundle, fp32, sequences, alone))
+
+
+def _tried(name: str, make: Callable[[], Check]) -> Check:
+    """What `make` finds; where it raises BundleError, a failed check of that name."""
+    try:
+        return make()
+    except BundleError as error:
+        return Check(name=name, passed=False, detail=str(error))
 
 
 def _sequences(engine: Engine) -> list[Ints]:
-    """The sentences one by one and all in one, as texts or as pairs, cut to what the bundle may read."""
-    read = engine.tokenizer.tokenize([*SENTENCES, " ".join(SENTENCES)])
+    """The sentences one by one, and as many of them in one as fill the bundle's `max_tokens`, as texts or as pairs."""
+    read = [each.ids for each in engine.tokenizer.tokenize(SENTENCES)]
     template, limit = engine.tokenizer.template, engine.bundle.manifest.max_tokens
     if engine.bundle.manifest.task == "ner":
-        return [template.single(each.ids[: limit - template.single_room]) for each in read]
-    room = (limit - template.pair_room) // 2
-    return [template.pair(read[0].ids[:room], each.ids[:room]) for each in read]
+        return [template.single(ids) for ids in _filling(read, limit - template.single_room)]
+    both = limit - template.pair_room
+    first = read[0][: both // 2]
+    return [template.pair(first, ids) for ids in _filling(read, both - len(first))]
+
+
+def _filling(texts: Sequence[Ints], room: int) -> list[Ints]:
+    """The pieces of each text, cut to `room`, and `room` pieces of all of them one after another, over and over."""
+    return [*(ids[:room] for ids in texts), np.resize(np.concatenate(texts), room)]
 
 
 def _alone(engine: Engine, sequences: Sequence[Ints]) -> list[Mapping[str, Logits]]:
-    heads = list(engine.bundle.manifest.heads)
-    return [engine.run([sequence], heads, groups=[0])[0] for sequence in sequences]
+    """Logits of each sequence in a batch of its own. Raises BundleError as `_run` does."""
+    return [_run(engine, [sequence], [0])[0] for sequence in sequences]
+
+
+def _run(engine: Engine, sequences: Sequence[Ints], groups: Sequence[int]) -> list[Mapping[str, Logits]]:
+    """Logits of all heads (see Engine.run). Raises BundleError where ONNX Runtime fails at it."""
+    try:
+        return engine.run(sequences, list(engine.bundle.manifest.heads), groups=groups)
+    except _RUN_ERRORS as error:
+        raise BundleError(
+            f"{engine.backend.name}: a batch of {len(sequences)}, its longest text of {max(map(len, sequences))} "
+            f"pieces, does not run: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def _runs(bundle: Bundle, sequences: Sequence[Ints], logits: Sequence[Mapping[str, Logits]]) -> Check:
@@ -104,7 +136,8 @@ def _runs(bundle: Bundle, sequences: Sequence[Ints], logits: Sequence[Mapping[st
                 shape = (len(sequence), values[name].shape[-1])
             if values[name].shape != shape or not np.isfinite(values[name]).all():
                 wrong.append(name)
-    detail = f"{len(sequences)} Arabic texts, {sum(map(len, sequences))} pieces"
+    lengths = [len(sequence) for sequence in sequences]
+    detail = f"{len(sequences)} Arabic texts, {sum(lengths)} pieces, {max(lengths)} in the longest"
     if wrong:
         detail = f"wrong shape, or logits that are no finite numbers, in head {', '.join(dict.fromkeys(wrong))}"
     return Check(name="runs", passed=not wrong, detail=detail)
@@ -118,12 +151,11 @@ def _repeats(engine: Engine, sequences: Sequence[Ints], alone: Sequence[Mapping[
 
 def _invariant(engine: Engine, sequences: Sequence[Ints], alone: Sequence[Mapping[str, Logits]]) -> Check:
     """Every sequence in a batch with each of the others, so padded in all these ways, and with all of them."""
-    heads = list(engine.bundle.manifest.heads)
     every = range(len(sequences))
     groups = [*([one, other] for one in every for other in every if one < other), list(every)]
     differing = 0
     for members in groups:
-        batched = engine.run([sequences[index] for index in members], heads, groups=members)
+        batched = _run(engine, [sequences[index] for index in members], members)
         differing += not _equal([alone[index] for index in members], batched)
     if differing:
         detail = (
@@ -146,12 +178,10 @@ def _equal(one: Sequence[Mapping[str, Logits]], other: Sequence[Mapping[str, Log
 def _parity_check(
     bundle: Bundle, fp32: Path, sequences: Sequence[Ints], logits: Sequence[Mapping[str, Logits]]
 ) -> Check:
+    """The check of int8 against the graph of `fp32`. Raises BundleError where that does not load or run."""
     if not fp32.is_file():
-        return Check(name="parity", passed=False, detail=f"{fp32}: no such file")
-    try:
-        exact = Engine(bundle, OnnxBackend(bundle, threads=1, graph=fp32))
-    except BundleError as error:
-        return Check(name="parity", passed=False, detail=str(error))
+        raise BundleError(f"{fp32}: no such file")
+    exact = Engine(bundle, OnnxBackend(bundle, threads=1, graph=fp32))
     labelled = [name for name, head in bundle.manifest.heads.items() if head.kind != "relation"]
     found = parity(_alone(exact, sequences), logits, labelled)
     detail = (
