@@ -148,10 +148,32 @@ def test_what_a_head_adds_to_outside_leaves_doubtful_names_out(ner_engine: Engin
         ("قال [PER محمد] ثم [PER سعيد] أمس", ["PER محمد", "PER سعيد"]),
         ("زار [GPE مصر] بن [GPE ليبيا] أمس", ["GPE مصر", "GPE ليبيا"]),
         ("قال [PER سعيد] . [PER محمد] أمس", ["PER سعيد", "PER محمد"]),
+        ("تقع [GPE الدار] [GPE البيضاء] هنا", ["GPE الدار البيضاء"]),
+        ("ولاية [GPE جنوب] [GPE السودان] أمس", ["GPE جنوب السودان"]),
     ],
 )
 def test_a_name_that_was_cut_in_two_is_one(read: Read, marked: str, named: list[str]) -> None:
     assert spans_in(read, marked) == named
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        (("وتتهم [GPE السعودية] [GPE إيران] بذلك",), ["GPE السعودية", "GPE إيران"]),
+        (("كما اتهمت [GPE بريطانيا] [GPE موسكو] بذلك",), ["GPE بريطانيا", "GPE موسكو"]),
+        (
+            ("قمة [PER كيم] [PER ترمب] غدا", "قال [PER كيم] إن [PER دونالد ترمب] وصل"),
+            ["PER كيم", "PER ترمب", "PER كيم", "PER دونالد ترمب"],
+        ),
+        (("قمة [PER كيم] [PER ترمب] غدا", "قال [PER كيم] أمس"), ["PER كيم ترمب", "PER كيم"]),
+        (
+            ("قال [PER محمد] [PER صلاح] أمس", "سجل [PER صلاح] ثم [PER محمد] ثم [PER محمد صلاح] هدفا"),
+            ["PER محمد صلاح", "PER صلاح", "PER محمد", "PER محمد صلاح"],
+        ),
+    ],
+)
+def test_the_subject_and_the_object_of_a_verb_stay_two(read: Read, fields: tuple[str, ...], named: list[str]) -> None:
+    assert spans_in(read, *fields) == named
 
 
 @pytest.mark.parametrize("gap", ["\n", "\n\n", " \u2028"])
@@ -197,6 +219,11 @@ def test_a_name_that_is_not_sure_names_nothing_elsewhere(read: Read) -> None:
     fields = ("زار [PER ريتشارد ستولمان] مصر", "قال ستولمان إن")
     assert spans_in(read, *fields, sure=3.5) == ["PER ريتشارد ستولمان"]
     assert spans_in(read, *fields, sure=4.5) == ["PER ريتشارد ستولمان", "PER ستولمان"]
+
+
+def test_a_line_with_a_full_stop_alone_is_no_paragraph(read: Read) -> None:
+    text = read("", "وصل الوفد.\n.\nوغادر.").body
+    assert text.paragraph_of_sentence.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(

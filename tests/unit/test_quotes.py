@@ -181,6 +181,44 @@ def test_the_outlet_behind_the_verb_speaks(outlet: str) -> None:
     assert quote.speaker == "رويترز"
 
 
+@pytest.mark.parametrize(
+    ("text", "cue"),
+    [
+        ("ونقلت رويترز عن سامي الخطيب قوله إن الخطة جاهزة.", "ونقلت"),
+        ("ونقلت وكالة رويترز عن الوزير سامي الخطيب إن الخطة جاهزة.", "ونقلت"),
+        ("إن الخطة جاهزة، بحسب ما نقلته رويترز عن سامي الخطيب.", "بحسب ما نقلته"),
+        ("وينقل موقع رويترز عن سامي الخطيب إن الخطة جاهزة.", "وينقل"),
+    ],
+)
+def test_who_passes_on_the_words_of_somebody_does_not_speak(text: str, cue: str) -> None:
+    parts: list[tuple[Kind, str]] = [("cue", cue), ("speaker", "سامي الخطيب"), ("indirect", "إن الخطة جاهزة")]
+    (quote,) = read(
+        text,
+        sorted(parts, key=lambda part: text.index(part[1])),
+        [("رويترز", "ORG"), ("سامي الخطيب", "PER")],
+    )
+    assert quote.speaker == "سامي الخطيب"
+
+
+def test_whoever_the_next_sentence_is_from_is_no_source_of_this_one() -> None:
+    (quote,) = read(
+        "إن الخطة جاهزة، بحسب ما نقلته رويترز. وغاب عن اللقاء سامي الخطيب.",
+        [("indirect", "إن الخطة جاهزة"), ("cue", "بحسب ما نقلته"), ("speaker", "سامي الخطيب")],
+        [("رويترز", "ORG"), ("سامي الخطيب", "PER")],
+    )
+    assert quote.speaker == "رويترز"
+
+
+@pytest.mark.parametrize(("parted", "speaker"), [(" ", "ترامب"), ("» ", "ترامب"), ("، ", "إيران"), (". ", "إيران")])
+def test_a_verb_behind_its_labelled_subject_has_its_object_behind_it(parted: str, speaker: str) -> None:
+    (quote,) = read(
+        f"ترامب{parted}يحذر إيران: لا تهددوا أميركا مجددا",
+        [("speaker", "ترامب"), ("cue", "يحذر"), ("indirect", "لا تهددوا أميركا مجددا")],
+        [("ترامب", "PER"), ("إيران", "LOC")],
+    )
+    assert quote.speaker == speaker
+
+
 def test_an_outlet_that_is_told_does_not_speak() -> None:
     text = "وصل سامي الخطيب، وقال لوكالة رويترز إن الخطة جاهزة."
     (quote,) = read(
@@ -423,6 +461,28 @@ def test_strays_are_left_out_in_linear_time() -> None:
     left = statements(found, line * count)
     assert time.process_time() - began < 5
     assert left == found[::2]
+
+
+@pytest.mark.parametrize("described", ["مسؤولون أمريكيون", "مسؤولين أمريكيين", "المسؤولون", "المسؤولين"])
+def test_a_plural_takes_up_a_description_in_any_case(described: str) -> None:
+    text = f"ونقل عن {described} إن الخطة جاهزة.\nفقرة أولى.\nفقرة ثانية.\nوأكد المسؤولون أن التمويل كاف."
+    first, second = read(
+        text,
+        [
+            ("cue", "ونقل"),
+            ("speaker", described),
+            ("indirect", "إن الخطة جاهزة"),
+            ("cue", "وأكد"),
+            ("indirect", "أن التمويل كاف"),
+        ],
+    )
+    assert first.speaker == second.speaker == described
+
+
+def test_a_definite_noun_takes_up_a_description_that_ends_like_a_plural() -> None:
+    text = "أقر مجلس القانون الخطة.\nفقرة أولى.\nفقرة ثانية.\nوذكر القانون أن الخطة جاهزة."
+    (quote,) = read(text, [("cue", "وذكر"), ("indirect", "أن الخطة جاهزة")], [("مجلس القانون", "ORG")])
+    assert quote.speaker == "مجلس القانون"
 
 
 @pytest.mark.parametrize(("others", "speaker"), [([], "حزب النهضة"), ([("حزب الأمة", "ORG")], None)])

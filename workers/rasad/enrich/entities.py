@@ -26,6 +26,8 @@ CLASS_NOUNS: Final = KINDS_OF_BODY | frozenset(search_key("الشركة النا
 
 _DISTINGUISHING: Final = frozenset(search_key("الحر الحرة الجديد الجديدة الموازي الموازية").split())
 """Words that make another body of a name: `الجيش السوري الحر` fights `الجيش السوري`."""
+_DISTINGUISHING_NEXT: Final = _DISTINGUISHING | frozenset(search_key("القومي العالي").split())
+"""Those that do right behind the shorter name: `مجلس الأمن القومي` is no `مجلس الأمن`."""
 
 _COUNTRY_END: Final = re.compile(r"(?:يا|يه|ا|ه)\Z")
 _OF_COUNTRIES: Final = frozenset(
@@ -48,6 +50,32 @@ _ADJECTIVES_OF: Final = {
     for adjective, body in (("أممي", "الأمم المتحدة"), ("أممية", "الأمم المتحدة"))
 }
 """Adjectives that stand for a body: `البعثة الأممية` is `بعثة الأمم المتحدة`."""
+_PURPOSEFUL: Final = frozenset(
+    search_key(
+        "الوكالة الهيئة اللجنة المفوضية الجمعية المجلس الشركة المنظمة الاتحاد المركز الجهاز الصندوق المكتب"
+    ).split()
+)
+"""Nouns of which a purpose is a part of the name, which is left off: `الوكالة الدولية للطاقة الذرية`."""
+_BARE_KINDS: Final = frozenset(search_key("الاتحاد البرلمان المجلس").split())
+"""Nouns of a kind of body that, alone, are any of that kind, or a club (`الاتحاد السكندري`)."""
+_OF_UNIONS: Final = frozenset(search_key("الأوروبي الأوربي الأفريقي").split())
+"""Of the unions that are called by their kind alone: where `الاتحاد الأوروبي` is named, `الاتحاد` is mostly that."""
+_OF_NATIONS: Final = (_OF_COUNTRIES | set(search_key("الآسيوي العربي الخليجي الدولي").split())) - _OF_UNIONS
+"""Of whom there is one of every kind: `الاتحاد السعودي` is of football, and not the club `الاتحاد`."""
+_BANKS: Final = frozenset(search_key("البنك بنك").split())
+_NAMED_BY_ADJECTIVE: Final = frozenset(
+    search_key("حركة حزب جماعة تنظيم تيار جبهة ميليشيا ميليشيات مليشيا مليشيات نادي النادي المحكمة وزارة").split()
+)
+"""Class nouns that are left off together with the adjective behind the name: `الإخوان` of `جماعة الإخوان المسلمين`."""
+_MINISTRY: Final = search_key("وزارة")
+_AGENCIES: Final = frozenset(
+    search_key(
+        "رويترز, الأناضول, شينخوا, سبوتنيك, نوفوستي, تاس, إرنا, بلومبرغ, سانا, واس, وام, بترا, كونا, قنا, وفا, معا, "
+        "بنا, وات, واج, ومع, فرانس برس, أسوشيتد برس, أسوشييتد برس, أ ف ب, أف ب, د ب أ, أ ب, أ ش أ, سي إن إن, بي بي سي"
+    ).split(", ")
+)
+"""News agencies, which bodies of articles are credited to: `الأمم المتحدة (رويترز) - قال`."""
+_AGENCY_NOUNS: Final = frozenset(search_key("وكالة وكالات شبكة قناة هيئة أنباء").split())
 _ORGANISATION: Final = search_key("المنظمة")
 _SHORTEST_BASE: Final = 2
 """Words that a name has at least before an adjective that is left off."""
@@ -57,6 +85,11 @@ _BETWEEN_ALIAS: Final = re.compile(rf"{_AROUND_ALIAS}\({_AROUND_ALIAS}")
 _AFTER_ALIAS: Final = re.compile(rf"{_AROUND_ALIAS}\)")
 _NISBA: Final = re.compile(r"ال\w{2,}يه?")
 _MARKS: Final = re.compile(r"[^\w\s]+")
+_WITH_ALIAS: Final = re.compile(r"(?:\S+\s)+(?:وال|ال|لل)\w+\s*[\"(]+([^\"()]+)[\")]+")
+"""A name of three words or more that ends in a quoted one or one in brackets, as its clitic-free text has it.
+
+A noun without ال right before that owns it: `مجلس شورى "النهضة"` is not النهضة.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,18 +160,38 @@ def resolve(names: Sequence[Name], texts: Mapping[Field, str]) -> Resolution:
     return Resolution(entities, tuple(entity_of_name[index] for index in range(len(names))))
 
 
-_COMPOUND: Final = re.compile(r"\b(عبد(?= ال\w)|ابو(?= \w)) ")
+_COMPOUND: Final = re.compile(r"\bعبد (?=ال\w|ربه\b)")
+_FATHER_OF: Final = re.compile(r"\b(?:ابو |اب[اي] (?!احمد\b))(?=\w)")
+_OF_FAITH: Final = re.compile(r"\b(\w+) (?=الدين\b)")
+_PLURAL: Final = re.compile(r"\b(ال(?!بنتا[غج]|امازون\b)\w{2,}|\w+ي)ون\b")
+_STATES: Final = {
+    search_key(full): search_key(short)
+    for full, short in (
+        ("الولايات المتحدة الأمريكية", "الولايات المتحدة"),
+        ("الإمارات العربية المتحدة", "الإمارات"),
+        ("المملكة العربية السعودية", "السعودية"),
+        ("جمهورية مصر العربية", "مصر"),
+        ("روسيا الاتحادية", "روسيا"),
+        ("سورية", "سوريا"),
+    )
+}
+"""States by their full names, and what they are called. Not by their first words: `السودان` is not `جنوب السودان`."""
 
 
 @lru_cache(maxsize=16_384)
 def name_key(canonical: str) -> str:
     """The search key of a name without its marks: `حكومة "الوفاق"` and `حكومة الوفاق` are one.
 
-    Compound names are one word however they are spaced: `عبد الجواد` and `عبدالجواد`, `أبو ظبي` and `أبوظبي`.
+    Compound names are one word however they are spaced: `عبد الجواد` and `عبدالجواد`, `أبو ظبي` and `أبوظبي`. Case
+    changes no name (`الحوثيون`, `الحوثيين`; `أبو بكر`, `أبي بكر`, but `أبي أحمد` is mostly `آبي أحمد`), nor does the
+    spelling of America, nor a state's full name.
     """
     key = search_key(canonical)
     words = " ".join(_MARKS.sub(" ", key).split()) or key
-    return _COMPOUND.sub(r"\1", words)
+    words = _PLURAL.sub(r"\1ين", words).replace("اميرك", "امريك")
+    words = _FATHER_OF.sub("ابو", _COMPOUND.sub("عبد", words))
+    words = _OF_FAITH.sub(r"\1", words)
+    return _STATES.get(words, words)
 
 
 def bare_words(key: str) -> list[str]:
@@ -249,22 +302,52 @@ def is_short_form(wanted: list[str], words: list[str]) -> bool:
     """Whether a body's name is a short form of a longer one (words of search keys).
 
     The beginning of it (`مجلس الأمن` of `مجلس الأمن الدولي`; a single word only before one nisba adjective, as
-    `الكونغرس` of `الكونغرس الأميركي`), or what follows its class noun, up to one adjective (`الإخوان` of
-    `جماعة الإخوان المسلمين`; of a government only with an adjective, `الوفاق` of `حكومة الوفاق الوطني`). Not any part:
-    `الأمم المتحدة` is another body than `بعثة الأمم المتحدة`, and what goes on with a purpose (`الأمم المتحدة للدعم`)
-    names a part of it, unless it is a mission or the like that has the purpose.
+    `الكونغرس` of `الكونغرس الأميركي`), or what follows its class noun, with a party or the like up to one adjective
+    (`الإخوان` of `جماعة الإخوان المسلمين`; of a government only with an adjective, `الوفاق` of `حكومة الوفاق الوطني`;
+    of a bank only with an institution's, `المركزي`, for `الأهلي` is a club). Not any part: `الأمم المتحدة` is another
+    body than `بعثة الأمم المتحدة`, and what goes on with a purpose (`الأمم المتحدة للدعم`) names a part of it, unless
+    it is an agency, a mission or the like that has the purpose.
     """
     if not wanted or len(wanted) >= len(words) or words[-1] in _DISTINGUISHING:
         return False
     tail = _tail(wanted, words)
-    if tail is not None and tail[0].startswith("لل") and wanted[0] not in _OFFICES:
-        return False
-    if tail is not None and (len(wanted) > 1 or (len(tail) == 1 and _NISBA.fullmatch(tail[0]))):
-        return True
+    if tail is not None:
+        return _goes_on(wanted, tail)
     if words[0] == _GOVERNMENT:
         return len(words) == len(wanted) + _SHORTEST_BASE and words[1:-1] == wanted and words[-1] in _INSTITUTIONAL
     tail = _tail(wanted, words[1:]) if words[0] in CLASS_NOUNS else None
-    return tail is not None and (not tail or (len(tail) == 1 and tail[0].startswith("ال")))
+    if tail is None or (words[0] in _BANKS and _INSTITUTIONAL.isdisjoint(wanted)):
+        return False
+    return not tail or (len(tail) == 1 and _is_left_off(tail[0], words[0]))
+
+
+def _goes_on(wanted: list[str], tail: list[str]) -> bool:
+    """Whether a body's name and what goes on behind it name the same body."""
+    if tail[0] in _DISTINGUISHING_NEXT:
+        return False
+    if tail[0].startswith("لل") and not (wanted[0] in _OFFICES or _is_purpose(wanted, tail)):
+        return False
+    if len(wanted) > 1:
+        return True
+    if len(tail) > 1 or not _NISBA.fullmatch(tail[0]):
+        return False
+    return wanted[0] not in _BARE_KINDS or tail[0] not in _OF_NATIONS
+
+
+def _is_purpose(wanted: list[str], tail: list[str]) -> bool:
+    """Whether the noun of a name has a purpose as a part of that, and `tail` is one.
+
+    `للمنظمة` only says whose it is; and the European Union is whole without a purpose.
+    """
+    whose = len(tail) == 1 and f"ال{tail[0].removeprefix('لل')}" in _PURPOSEFUL
+    return wanted[0] in _PURPOSEFUL and wanted[-1] not in _OF_UNIONS and not whose
+
+
+def _is_left_off(adjective: str, noun: str) -> bool:
+    """Whether a word behind a body's name is left off with the class noun before it; of a ministry also `والسكان`."""
+    if noun not in _NAMED_BY_ADJECTIVE or adjective in _DISTINGUISHING_NEXT:
+        return False
+    return adjective.startswith(("ال", "وال") if noun == _MINISTRY else "ال")
 
 
 def _tail(beginning: list[str], words: list[str]) -> list[str] | None:
@@ -273,16 +356,30 @@ def _tail(beginning: list[str], words: list[str]) -> list[str] | None:
 
 
 def _bracketed(names: Sequence[Name], texts: Mapping[Field, str]) -> dict[str, set[str]]:
-    """For each name that stands in brackets of its own right behind others, those others, by key."""
+    """For each name that stands in brackets of its own right behind others, those others, by key.
+
+    An agency is credited for what it wrote behind any body, and named behind its own alone. One mention may hold both:
+    `حركة المقاومة الإسلامية "حماس"`.
+    """
     found: dict[str, set[str]] = defaultdict(set)
+    keys = {name_key(name.canonical) for name in names}
+    for name in names:
+        held = _WITH_ALIAS.fullmatch(name.canonical) if name.type == "ORG" else None
+        if held and (alias := name_key(held[1])) in keys:
+            found[alias].add(name_key(name.canonical))
     for before, name in pairwise(names):
         text = texts[name.field]
         same = before.field == name.field and before.end <= name.start
         if not same or not _BETWEEN_ALIAS.fullmatch(text, before.end, name.start):
             continue
-        if _AFTER_ALIAS.match(text, name.end):
-            found[name_key(name.canonical)].add(name_key(before.canonical))
+        alias, holder = name_key(name.canonical), name_key(before.canonical)
+        if _AFTER_ALIAS.match(text, name.end) and (alias not in _AGENCIES or _is_agency(holder)):
+            found[alias].add(holder)
     return found
+
+
+def _is_agency(key: str) -> bool:
+    return key in _AGENCIES or not _AGENCY_NOUNS.isdisjoint(bare_words(key)[:1])
 
 
 def _type(names: Sequence[Name]) -> tuple[EntityType, EntitySubtype | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -17,7 +18,7 @@ from rasad.inference.decoding import LabelledSpan, Scores, labelled_spans
 from rasad.inference.engine import Engine
 from rasad.messages import EntitySubtype, EntityType, Field
 from rasad.text.clitics import strip_proclitics
-from rasad.text.lexicon import CHILD_OF, KINDS_OF_BODY
+from rasad.text.lexicon import CHILD_OF, CITIES, COUNTRIES, KINDS_OF_BODY
 from rasad.text.marks import closes
 from rasad.text.search_key import search_key
 from rasad.text.sentences import LINE_BREAKS
@@ -45,6 +46,14 @@ _PROCLITICS: Final = frozenset("وفبلك")
 _KINSHIP: Final = CHILD_OF | {"ولد"}
 _RECURRING: Final[tuple[EntityType, ...]] = ("PER", "ORG")
 _JOINED: Final = frozenset({"PER", "LOC"})
+_WHOLE_PLACES: Final = (COUNTRIES | CITIES) - frozenset(
+    search_key(
+        "جنوب ساحل سري كوستا بوركينا هونغ هونج بابوا القارة بلاد المملكة الولايات بني كفر مرسى شرم أبو رأس العين "
+        "البيضاء باب ذي دير خان جسر رام بيت تل بئر أم سيدي الدار دار تيزي بندر غازي ديار جلال مزار إسلام بيونغ عشق سان "
+        "نيو لوس لاس ريو ساو كيب بوينس أديس الشرقية الغربية المدينة"
+    ).split()
+)
+"""Places that one word names whole, without those that are also a part of longer names (`الدار البيضاء`)."""
 _NO_BODIES: Final = KINDS_OF_BODY | frozenset(search_key("قوات بعثة فرع إدارة").split())
 """What is left of a body whose name a model lost: `مصرف` of `مصرف الراجحي`."""
 
@@ -102,37 +111,87 @@ def name_spans(
     kinds = {label[2:]: entity_type(label[2:], head.labels) for label in head.labels if label.startswith("B-")}
     of = {each: {label for label, kind in kinds.items() if kind is not None and kind[0] == each} for each in _RECURRING}
 
-    def decoded(text: FieldText, scores: Scores, opens: npt.NDArray[np.bool_]) -> list[LabelledSpan]:
-        spans = labelled_spans(scores, head.labels, opens, head.temperature)
-        return joined(text, spans, head.labels, opens)
+    def decoded(scores: Scores, opens: npt.NDArray[np.bool_]) -> list[LabelledSpan]:
+        return labelled_spans(scores, head.labels, opens, head.temperature)
 
-    first = [(text, decoded(text, scores, opens)) for text, scores, opens in fields]
+    cut = [(text, decoded(scores, opens), opens) for text, scores, opens in fields]
+    alone = _alone(cut, head.labels)
+    first = [(text, joined(text, spans, head.labels, opens, alone)) for text, spans, opens in cut]
     known = recurring_names(first, types=frozenset().union(*of.values()), persons=of["PER"])
     made = []
     for (text, spans), (_, scores, opens) in zip(first, fields, strict=True):
         again = [*recurrences(text, spans, known, opens)]
-        made.append((text, decoded(text, raised(scores, head.labels, again), opens) if again else spans))
+        if again:
+            spans = joined(text, decoded(raised(scores, head.labels, again), opens), head.labels, opens, alone)
+        made.append((text, spans))
     return made
 
 
 def joined(
-    text: FieldText, spans: Iterable[LabelledSpan], labels: Container[str], opens: npt.NDArray[np.bool_]
+    text: FieldText,
+    spans: Iterable[LabelledSpan],
+    labels: Container[str],
+    opens: npt.NDArray[np.bool_],
+    alone: Container[str] = frozenset(),
 ) -> list[LabelledSpan]:
     """The spans of a field in order, those of a person or a place that a model cut in two made one.
 
-    Two names that are neighbours have a conjunction, a preposition or a mark between them. So a span right behind
-    another of its type goes on with that name where its first word opens with no letter that may be such a word; and
-    a person's does behind a word of kinship (محمد ولد عبد العزيز). No span goes on in the next line,
-    nor where `opens`, `[words]`, is True.
+    Two names that are neighbours mostly have a conjunction, a preposition or a mark between them. So a span right
+    behind another of its type goes on with that name where its first word opens with no letter that may be such a word;
+    and a person's does behind a word of kinship (محمد ولد عبد العزيز). No span goes on in the next line, nor where
+    `opens`, `[words]`, is True. A verb may have subject and object right behind it (`اتهمت بريطانيا موسكو`): two names
+    of which each is known to be whole, as a place or from elsewhere in the article (a key in `alone`), stay two.
     """
     made: list[LabelledSpan] = []
     for span in spans:
         last = made[-1] if made else None
-        if last is not None and last.type == span.type and _goes_on(text, last, span, labels, opens):
+        if last is not None and _goes_on(text, last, span, labels, opens) and not _are_two(text, last, span, alone):
             made[-1] = LabelledSpan(last.start, span.end, span.type, min(last.prob, span.prob))
         else:
             made.append(span)
     return made
+
+
+def _are_two(text: FieldText, last: LabelledSpan, span: LabelledSpan, alone: Container[str]) -> bool:
+    """Whether neighbours are names of two, each of them whole by itself, and not the whole name of one."""
+    keys = _key(text, last), _key(text, span)
+    if span.start > last.end or " ".join(keys) in alone:
+        return False
+    return all(key in _WHOLE_PLACES for key in keys) or all(key in alone for key in keys)
+
+
+def _alone(
+    fields: Sequence[tuple[FieldText, Sequence[LabelledSpan], npt.NDArray[np.bool_]]], labels: Container[str]
+) -> frozenset[str]:
+    """The keys of an article's spans that are no possible part of a longer name, and of the surnames in them.
+
+    None where it has no such parts, since nothing asks for them then.
+    """
+    parts = [
+        {
+            each
+            for last, span in pairwise(spans)
+            if _goes_on(text, last, span, labels, opens)
+            for each in (last.start, span.start)
+        }
+        for text, spans, opens in fields
+    ]
+    if not any(parts):
+        return frozenset()
+    found: set[str] = set()
+    for (text, spans, _), mine in zip(fields, parts, strict=True):
+        for span in spans:
+            kind = entity_type(span.type, labels)
+            if span.start not in mine and kind is not None:
+                key = _key(text, span)
+                found |= {key, *(key.split()[-1:] if kind[0] == "PER" else ())}
+    return frozenset(found)
+
+
+def _key(text: FieldText, span: LabelledSpan) -> str:
+    """The search key of a span's words without proclitics."""
+    start, end = text.input_span(span.start, span.end)
+    return search_key(strip_proclitics(text.tokenized.text[start:end], seen=frozenset()).canonical)
 
 
 def _goes_on(
@@ -143,7 +202,7 @@ def _goes_on(
     opens: npt.NDArray[np.bool_],
 ) -> bool:
     kind = entity_type(span.type, labels)
-    if kind is None or kind[0] not in _JOINED or opens[last.end : span.start + 1].any():
+    if last.type != span.type or kind is None or kind[0] not in _JOINED or opens[last.end : span.start + 1].any():
         return False
     _, end = text.input_span(last.start, last.end)
     start, _ = text.input_span(span.start, span.end)

@@ -33,6 +33,9 @@ SPEAKER_REACH: Final = 90
 _ADJACENT: Final = 2
 """How many characters may stand between a cue and the name that is its subject."""
 
+_SUBJECT_BEFORE: Final = 3
+"""How many characters may stand between a labelled speaker and a cue behind it of which it is the subject."""
+
 _NAME_REACH: Final = 40
 """How far from the cue a name may stand to be taken for the speaker where none was labelled."""
 
@@ -51,6 +54,7 @@ _FEWEST_WORDS_WITHOUT_CUE: Final = 4
 
 _SENTENCE_END: Final = re.compile(rf"(?<![\s.\"“«(]\w)[.!?؟]|[{LINE_BREAKS}]")
 """A full stop or line break; the mark of an initial (`د.`) is none."""
+_CLAUSE: Final = re.compile(rf"[^،,؛;.!?؟{LINE_BREAKS}]*+")
 
 _WORD_BEFORE: Final = re.compile(rf"(?<![\w{DELETED}])([{DELETED}]*+{LETTERS})(?:[^\S{LINE_BREAKS}]|[{INVISIBLE}])++\Z")
 _WITH_ARTICLE: Final = re.compile(r"[وفبك]?ال\w|لل\w")
@@ -69,6 +73,10 @@ _ADVERB: Final = re.compile(
     "و?(?:قائل|مضيف|مؤكد|موضح|مشير|مشدد|معتبر|مبين|معلن|مطالب|متهم|داعي|محذر|لافت|منوه|كاشف)[اة]"
 )
 """A reporting word, normalised, that needs a sentence of its own speaker before it."""
+
+_RELAYED: Final = re.compile(r"(?:^|\s)[وف]?[يت]?نقل(?:ت|وا)?(?:ه|ها)?\Z")
+"""A reporting word, normalised, whose subject only passes on what somebody else said: `نقلت رويترز عن الوزير قوله`."""
+_FROM: Final = re.compile(r"\bعن\b")
 
 _DEFINITE: Final = re.compile(rf"[^\S{LINE_BREAKS}]+(ا[{DELETED}]*+ل[{DELETED}]*+(?:\w[{DELETED}]*+){{2,}})")
 _OUTLET_NOUN: Final = "(?:وكالة|صحيفة|جريدة|مجلة|قناة|شبكة|موقع|إذاعة|تلفزيون)(?: ال[أا]نباء)?"
@@ -229,8 +237,8 @@ class _Scene:
         last: tuple[Speaker, int] | None = None
         previous = 0
         for content, cue in zip(self._contents, self._cues, strict=True):
-            speaker = self._subject(content, cue) or self._labelled(content, cue) or self._described(content, cue)
-            speaker = speaker or self._adverbial(cue, previous)
+            speaker = self._source(content, cue) or self._subject(content, cue) or self._labelled(content, cue)
+            speaker = speaker or self._described(content, cue) or self._adverbial(cue, previous)
             if speaker is None and last is not None and content.paragraph - last[1] <= 1:
                 speaker = last[0]
             speaker = speaker or self._named(content, cue)
@@ -250,13 +258,35 @@ class _Scene:
                 prob=round(content.prob, ROUNDED),
             )
 
+    def _source(self, content: Part, cue: Part | None) -> Speaker | None:
+        """The labelled speaker behind عن whose words somebody passes on: `نقلت رويترز عن سامي الخطيب قوله`."""
+        if cue is None or not _RELAYED.search(normalised_text(self._text[cue.start : cue.end])):
+            return None
+        reach = content.start if content.start >= cue.end else cue.end + SPEAKER_REACH
+        stop = _SENTENCE_END.search(self._text, cue.end, reach)
+        end = stop.start() if stop else reach
+        word = _FROM.search(self._text, cue.end, end)
+        if word is None:
+            return None
+        behind = (part for part in self._speakers.touching(word.end(), end) if word.end() <= part.start < end)
+        return next((self._speaker(part) for part in behind), None)
+
     def _subject(self, content: Part, cue: Part | None) -> Speaker | None:
-        """The name that stands right behind the cue, where an Arabic verb has its subject."""
-        if cue is None:
+        """The name that stands right behind the cue, where an Arabic verb has its subject.
+
+        A verb whose labelled subject stands right before it, as in headlines, has its object there:
+        `ترامب يحذر إيران`.
+        """
+        if cue is None or self._has_subject(cue):
             return None
         outlet = _OUTLET.match(self._text, cue.end)
         behind = self._behind(content, outlet.end() if outlet else cue.end, _ADJACENT)
         return self._entity(behind[0].entity) if behind else None
+
+    def _has_subject(self, cue: Part) -> bool:
+        """Whether a labelled speaker ends right before a cue, with no mark between that ends a clause."""
+        near = self._speakers.touching(cue.start - _SUBJECT_BEFORE, cue.start)
+        return any(part.end <= cue.start and _CLAUSE.fullmatch(self._text, part.end, cue.start) for part in near)
 
     def _behind(self, content: Part, start: int, reach: int) -> list[NamedSpan]:
         """The names within reach from `start`, behind a cue, in its sentence, that can be its subject.
@@ -315,14 +345,19 @@ class _Scene:
         return Speaker(self._index.entities[number].canonical, number)
 
     def _described(self, content: Part, cue: Part | None) -> Speaker | None:
-        """The speaker that the definite noun right behind the cue takes up: `وذكر التقرير` after `تقرير جديد`."""
+        """The speaker that the definite noun right behind the cue takes up: `وذكر التقرير` after `تقرير جديد`.
+
+        A plural takes one up in whatever case that stands: `وأكد المسؤولون` after `مسؤولون` or `مسؤولين`.
+        """
         noun = None if cue is None else _DEFINITE.match(self._text, cue.end)
         if noun is None or _holds(content, noun.start(1)):
             return None
-        word = search_key(noun[1]).removeprefix("ال")
-        if word in self._heard:
-            return self._heard[word]
-        body = only(each for each in self._index.holding(word) if self._index.entities[each].type in _SPEAKING)
+        words = {form.removeprefix("ال") for form in (name_key(noun[1]), search_key(noun[1]))}
+        heard = [self._heard[word] for word in sorted(words) if word in self._heard]
+        if heard:
+            return heard[0]
+        named = {each for word in words for each in self._index.holding(word)}
+        body = only(each for each in named if self._index.entities[each].type in _SPEAKING)
         return None if body is None else self._entity(body)
 
     def _adverbial(self, cue: Part | None, previous: int) -> Speaker | None:

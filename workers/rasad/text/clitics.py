@@ -11,9 +11,12 @@ from collections.abc import Container
 from dataclasses import dataclass
 from typing import Final
 
-from rasad.text.lexicon import AFTER_ARTICLE, BODIES, NAMES, WHOLE
+from rasad.text.lexicon import AFTER_ARTICLE, BODIES, CITIES, COUNTRIES, KINDS_OF_BODY, NAMES, WHOLE
 from rasad.text.normalise import DELETED, normalise
 from rasad.text.search_key import search_key
+
+_EVIDENT: Final = COUNTRIES | CITIES | KINDS_OF_BODY | {"داعش", "حماس", "طالبان"}
+"""What a ف or ك may stand before without further evidence. Both are rare before names, and begin many."""
 
 _WORD: Final = re.compile(r"[^\W\d_]+")
 _LEADING: Final = re.compile(r"[#\"'(\[\s]*")
@@ -178,7 +181,8 @@ def _is_known(proclitic: str, remaining: str, rest: str, article: _Article) -> b
     if len(remaining) < 2:
         return False
     common = proclitic in "ول"
-    if key in BODIES or _is_spelt_out(remaining, rest) or (key in NAMES and (common or len(remaining) > 3)):
+    listed = key in BODIES or (key in NAMES and (common or len(remaining) > 3))
+    if (key in _EVIDENT if proclitic in "فك" else listed) or _is_spelt_out(remaining, rest):
         return True
     return (common or len(remaining) > 3 or key in NAMES) and _is_seen(remaining, rest, article)
 

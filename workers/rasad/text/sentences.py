@@ -36,6 +36,11 @@ _JOINER: Final = re.compile(r"[.!?؟…][\"“”»)\]]{0,2}(,)(?=\s|\Z)")
 _BULLET: Final = re.compile(r"[-–—•*●▪■◦·][ \t]|\d{1,3}[-.)][ \t]")
 _CONTINUED: Final = "،,؛;:"
 _NEVER_FIRST: Final = frozenset("،؛,;:)]}»" + _TERMINATORS)
+# How a byline or dateline begins, and what parts it.
+_WROTE: Final = re.compile(rf"كتبت?[{_BLANK}]")
+# A tatweel inside a word only stretches it, and a stroke between digits is a score's.
+_DASH: Final = re.compile(rf"[{_BLANK}]ـ|ـ[{_BLANK}]|(?<!\d)[-–—]|[-–—](?!\d)")
+_LONGEST_BYLINE: Final = 60
 
 _LETTER: Final = r"[^\W\d_]"
 _ARABIC: Final = re.compile(r"[\u0620-\u064a\u0671-\u06d3\u06d5]")
@@ -59,13 +64,21 @@ _ABBREVIATION: Final = re.compile(
     r"|(?i:dr|mrs?|ms|prof|st|jr|sr|inc|ltd|co|corp|no|vs|fig|vol|gen|sen|rep|gov|col|capt|lt|sgt|mt|ft)"
 )
 # Latin letters by name: بي. بي. سي.
-_LETTER_NAME: Final = r"(?:[إا]ي|بي|سي|دي|جي|[إا]ف|[إا]م|[إا]ن|[آا]ر|تي|إس|اس|إل|ال)"
+_LETTER_NAME: Final = r"(?:[إا]ي|إيه|بي|سي|دي|جيه?|[إا]ف|[إا]تش|كيه|[إا]م|[إا]ن|[آا]ر|تي|إس|اس|إل|ال|دبليو|زد)"
 _SPELT: Final = re.compile(_LETTER_NAME)
 _SPELT_BEFORE: Final = re.compile(rf"(?<!\w){_LETTER_NAME}\.\Z")
 _SPELT_AFTER: Final = re.compile(rf"{_LETTER_NAME}\.")
+_SPELT_WORD: Final = re.compile(rf"{_LETTER_NAME}|جاي")
+# Those of them that are no words of Arabic: `البلد دي.` and `لا صلة لها بي.` end.
+_INITIAL: Final = re.compile(r"سي|جيه?|[إا]ف|[إا]تش|كيه|إم|آر|تي|إس|إل|دبليو|زد")
+# What opens sentences of news, and is no surname behind an initial.
+_NO_SURNAME: Final = re.compile(
+    r"[إأا]ن(?:ه|ها|هم)?|كانت?|قد|لقد|ل[من]|لا|ليس|ما|هل|ه[وي]|هذ[اه]|ذلك|تلك|كما|كذلك|لكن|ثم|[إا]ذا|بينما|حيث|[أا]ما|في|من|على"
+    r"|عن|[إا]لى|مع|بعد|قبل|منذ|حتى|خلال|قالت?|[أا]كدت?|[أا]ضافت?|[أا]علنت?|ذكرت?|يذكر|يشار"
+)
 # After these a single letter is a name in a series (فيتامين د), not the initial of what follows.
 _SERIES: Final = re.compile(
-    r"(?:ال)?(?:فيتامين|مجموعة|فئة|درجة|حرف|نموذج|كبد|خطة|نوع|نقطة|قسم)",
+    r"(?:ال)?(?:فيتامين|مجموعة|فئة|درجة|حرف|نموذج|كبد|خطة|نوع|نقطة|قسم|سيري|طراز|موديل)",
 )
 _DOMAIN: Final = re.compile(r"نت|كوم|[أا]ور[غج]")
 
@@ -74,9 +87,17 @@ def split_sentences(text: str) -> list[tuple[int, int]]:
     """`[start, end)` of every sentence of `text` in code points: ordered, disjoint, never empty or blank.
 
     Together they hold every visible character but the comma of the `., ` between scraped paragraphs. A closing
-    quotation mark or bracket stays with its sentence, and a quotation of up to some 60 words is not cut inside.
+    quotation mark or bracket stays with its sentence, and a quotation of up to some 60 words is not cut inside. What
+    has no letter and no digit (a line of asterisks, or with a full stop alone) stays with the sentence before it.
     """
-    return [span for start, end in _paragraphs(text) for span in _sentences(_paragraph(text, start, end))]
+    found: list[tuple[int, int]] = []
+    for first, last in _paragraphs(text):
+        for start, end in _sentences(_paragraph(text, first, last)):
+            if found and not _WORD_CHARACTER.search(text, start, end):
+                found[-1] = (found[-1][0], end)
+            else:
+                found.append((start, end))
+    return found
 
 
 # Paragraphs
@@ -135,6 +156,7 @@ def _line_cuts(text: str, *, scraped: bool) -> list[tuple[int, int]]:
         if line.blank_after
         or _is_complete(text, line)
         or _BULLET.match(text, following.start)
+        or (line is lines[0] and _is_byline(text, line, following))
         or (one_paragraph_a_line and text[line.end - 1] not in _CONTINUED)
     ]
 
@@ -147,6 +169,18 @@ def _one_paragraph_a_line(text: str, lines: list[_Line]) -> bool:
     complete = sum(_is_complete(text, line) for line in inner)
     lengths = sorted(line.end - line.start for line in inner)
     return 2 * complete >= len(inner) or lengths[len(lengths) // 2] > _WIDEST_WRAP
+
+
+def _is_byline(text: str, line: _Line, following: _Line) -> bool:
+    """Whether a first line is no part of the sentence behind it: `كتب ـ محمد سعيد:`, `القاهرة - رويترز:`.
+
+    Who wrote what stands in quotation marks is no byline but its speaker.
+    """
+    if line.end - line.start > _LONGEST_BYLINE or text[line.end - 1] != ":":
+        return False
+    words = text[line.start : line.end]
+    wrote = _WROTE.match(words) is not None and not _ENCLOSING.match(text, following.start)
+    return wrote or _DASH.search(words) is not None
 
 
 def _is_complete(text: str, line: _Line) -> bool:
@@ -337,14 +371,28 @@ def _is_abbreviation(text: str, start: int, mark: int, following: int) -> bool:
     joined = text[following] == "و"
     if _SPELT.fullmatch(letters):
         after_another = _SPELT_BEFORE.search(before) is not None
-        return _SPELT_AFTER.match(text, following) is not None or (after_another and not joined)
+        initial = after_another or _is_initial(text, letters, before, following)
+        return _SPELT_AFTER.match(text, following) is not None or (initial and not joined)
     if not _is_abbreviated(letters):
         return False
     if len(letters) == 1:
-        last = _LAST_WORD.search(before)
-        in_series = last is not None and _SERIES.fullmatch(last[1]) is not None
-        return not in_series and not (joined and _LATIN.match(letters))
+        return not _in_series(before) and not (joined and _LATIN.match(letters))
     return not (joined and (letters.count(".") >= 2 or (len(letters) > 2 and _LATIN.fullmatch(letters[1]))))
+
+
+def _is_initial(text: str, letters: str, before: str, following: int) -> bool:
+    """Whether a letter by its name stands alone between two names, as in جورج دبليو. بوش."""
+    last, after = _LAST_WORD.search(before), _NEXT_WORD.match(text, following)
+    if _INITIAL.fullmatch(letters) is None or after is None:
+        return False
+    if _NO_SURNAME.fullmatch(normalised_text(after[0])):
+        return False
+    return not _in_series(before) and not (last and _SPELT_WORD.fullmatch(last[1]))
+
+
+def _in_series(before: str) -> bool:
+    last = _LAST_WORD.search(before)
+    return last is not None and _SERIES.fullmatch(last[1]) is not None
 
 
 def _is_abbreviated(token: str) -> bool:
