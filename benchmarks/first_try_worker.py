@@ -13,10 +13,14 @@ from collections.abc import AsyncIterable
 from typing import Any
 
 import faust
+import torch
 from transformers import pipeline
+
+from rasad.inference.backend import available_cores
 
 
 def main(servers: str, raw: str, enriched: str, ner: str, stance: str = "") -> None:
+    torch.set_num_threads(available_cores())
     app = faust.App(
         "first-try",
         broker=[f"kafka://{server}" for server in servers.split(",")],
