@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DATA ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint schemas train train-setup test-training bench faults soak clean
+.PHONY: help setup demo test lint schemas require-data train train-setup test-training bench faults soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,7 @@ demo: setup ## run the main job on a real embedded Kafka; ARTICLE=path plays one
 	$(BIN)/rasad demo $(if $(ARTICLE),--article $(ARTICLE))
 
 test: setup ## run every test that needs no training
+	@test -n "$$KAFKA_BOOTSTRAP_SERVERS" || $(BIN)/python -c 'from rasad import broker; broker.jars()'
 	$(BIN)/python -m pytest -m 'not training and not soak and not faults'
 
 lint: setup ## ruff, mypy, import-linter, schema drift
@@ -44,8 +45,11 @@ train-setup: $(VENV)/.training
 test-training: train-setup ## train on a tiny corpus, end to end (installs torch)
 	$(BIN)/python -m pytest -m training
 
-train: train-setup ## train the bundles from base weights: DATA=folder of the corpora
-	$(BIN)/python -m training.run --data $(or $(DATA),$(error make train DATA=folder of the corpora))
+require-data:
+	@test -n '$(DATA)' || { echo 'make train DATA=folder of the corpora' >&2; exit 2; }
+
+train: require-data train-setup ## train the bundles from base weights: DATA=folder of the corpora
+	$(BIN)/python -m training.run --data '$(DATA)'
 
 $(VENV)/.benchmarks: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[benchmarks]'

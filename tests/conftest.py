@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 
@@ -14,6 +15,10 @@ from rasad import broker
 from rasad.settings import TopicSettings, load
 from rasad.streams import topics as topics_module
 from rasad.streams.connection import Connection, wait_for_broker
+
+# A broker and its workers share the machine with the tests, so how long an example takes says nothing.
+settings.register_profile("rasad", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("rasad")
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +29,8 @@ def connection() -> Iterator[Connection]:
         wait_for_broker(given)
         yield given
         return
-    with broker.embedded() as running:
+    # Tests write records of years ago, which the default of a week would remove at some time.
+    with broker.embedded(overrides={"log.retention.ms": "-1"}) as running:
         yield Connection(bootstrap_servers=(running.bootstrap,))
 
 
@@ -46,12 +52,12 @@ def unique_topics(partitions: int) -> TopicSettings:
 
 
 def _declared(connection: Connection, partitions: int) -> Iterator[TopicSettings]:
-    settings = unique_topics(partitions)
-    topics_module.declare(connection, topics_module.specs(settings))
-    yield settings
+    made = unique_topics(partitions)
+    topics_module.declare(connection, topics_module.specs(made))
+    yield made
     with KafkaAdminClient(**connection.kafka_python()) as admin:
         # Those of the test itself too, such as a replay's, which are named after these.
-        own = settings.raw.removesuffix("raw")
+        own = made.raw.removesuffix("raw")
         admin.delete_topics([name for name in admin.list_topics() if name.startswith(own)])
 
 

@@ -43,8 +43,10 @@ def test_from_base_weights_to_an_event(tmp_path: Path) -> None:
     run("vocabulary", tmp_path / "base", tmp_path / "pruned", *raw, "--minimum", 1)
     keep_layers(tmp_path / "pruned", 2)
     run("pretrain", tmp_path / "pruned", tmp_path / "encoder", *raw, "--minutes", 0.2, "--rows", 8, "--log-every", 1)
-    log = [json.loads(line) for line in (tmp_path / "encoder" / "log.jsonl").read_text().splitlines()]
-    assert log[-1]["loss"] < log[0]["loss"]
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "encoder" / "log.jsonl").read_text().splitlines()]
+    third = len(losses) // 3
+    assert third >= 2
+    assert sum(losses[-third:]) < sum(losses[:third])
     passes = {
         "ner": "news=150,anercorp=0.5,aqmar=0.1,panx=0.05,wojood=0.05",
         "stance": "news=2,ans=1,ans_article=1,unifiedfc=1,nli=1,target=1",
