@@ -154,6 +154,7 @@ class _Session:
             loop.add_signal_handler(number, self._stopping.set)
         app = self._app(loop)
         watch = loop.create_task(self._watch(app))
+        watch.add_done_callback(self._on_watch_end)
         failure: BaseException | None = None
         error: Exception | None = None
         try:
@@ -336,6 +337,10 @@ class _Session:
             if silent >= next_line:
                 log.warning("waiting for the broker", silent_s=round(silent, 1), limit_s=limit)
                 next_line = max(silent * 2, _WATCH_EVERY_S)
+
+    def _on_watch_end(self, watch: asyncio.Task[None]) -> None:
+        if not watch.cancelled() and (error := watch.exception()) is not None:
+            self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
         assert self._failure is not None
@@ -548,7 +553,7 @@ async def _answers(producer: Any) -> bool:  # noqa: ANN401
 async def _group_refusal(consumer: Any) -> KafkaError | None:  # noqa: ANN401
     """What the group's coordinator refuses this member for good; what passes, the client tries again once it is told.
 
-    Raises what ended the client's part in the group by a mistake of its own.
+    Raises what ended the client's part in the group by a mistake of its own; where its thread is gone, Faust tells why.
     """
     try:
         async with asyncio.timeout(_ANSWER_WITHIN_S):
@@ -557,7 +562,7 @@ async def _group_refusal(consumer: Any) -> KafkaError | None:  # noqa: ANN401
         if not (error.retriable or isinstance(error, _OVERTAKEN)):
             return error
         log.warning("the group's coordinator answered with an error; trying again", error=repr(error))
-    except (TimeoutError, KafkaError) as error:
+    except (TimeoutError, KafkaError, RuntimeError) as error:
         log.debug("the group's coordinator did not answer; trying again", error=repr(error))
     return None
 

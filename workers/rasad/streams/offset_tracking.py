@@ -164,7 +164,9 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[mis
         await self.call_thread(self._check_group)
 
     async def _check_group(self) -> None:
-        self._ensure_consumer()._coordinator.check_errors()  # noqa: SLF001
+        coordinator = self._consumer and self._consumer._coordinator  # noqa: SLF001
+        if coordinator is not None:
+            coordinator.check_errors()
 
 
 def _positions(consumer: Any) -> Iterator[tuple[Any, int]]:  # noqa: ANN401
