@@ -34,7 +34,7 @@ MISSED: Final = (
     "that is longer or shorter counts as one of each."
 )
 EXAMPLES: Final = 6
-"""Differences that are listed."""
+"""Differences in the table's notes."""
 
 
 class OneWindow(Engine):
@@ -164,13 +164,19 @@ def main(
             show_default=False,
         ),
     ] = None,
+    differing: Annotated[
+        Path | None,
+        typer.Option(
+            "--differences", help="List every mention that the two do not share here, a line each.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Labels of words and mentions that the engine and a plain reference do not share.
 
     The reference runs the same windows of the bundled models one at a time in fp32, without padding. Beside it the int8
     graph is run in the same way: whatever differs between that and the engine would be packing's doing.
 
-    Example: `python -m benchmarks.reference --data DIR`
+    Example: `python -m benchmarks.reference --data DIR --differences differences.txt`
     """
     torch.set_num_threads(available_cores())
     count = 8 if quick else 500
@@ -206,9 +212,12 @@ def main(
     for graph in [None, stance_fp32] if stance_fp32 else [None]:
         add_stance_row(report, graph, texts)
     listed: list[Any] = list(differences(found[ENGINE], found[REFERENCE]))
+    if differing is not None:
+        differing.write_text("".join(f"{example(*each)}\n" for each in listed), encoding="utf-8")
     report.notes += [
         f"fp32: {origin}.",
         MISSED,
+        f"{min(EXAMPLES, len(listed))} of the {len(listed)}; --differences lists all:",
         *(example(*each) for each in listed[:: max(len(listed) // EXAMPLES, 1)][:EXAMPLES]),
     ]
     report.print()
