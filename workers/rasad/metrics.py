@@ -49,7 +49,8 @@ LAG: Final = Gauge(
     ["partition"],
 )
 REMOVED: Final = Counter(
-    "rasad_removed_records", "Offsets of the raw topic that retention removed before the group had read them."
+    "rasad_removed_records",
+    "Offsets of the raw topic, markers of transactions among them, that retention removed before the group read them.",
 )
 REBALANCES: Final = Counter("rasad_rebalances", "Assignments that the consumer group has given this worker.")
 READY_SECONDS: Final = Gauge(

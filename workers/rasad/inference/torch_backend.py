@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
@@ -60,8 +59,9 @@ class TorchBackend:
         self.name = f"torch {self._device.type} {chosen}"
         weights = _weights(bundle)
         self._heads = _heads(bundle, weights, self._device)
-        self._encoder = _Encoder(bundle, weights, self._device, self._dtype)
-        self._relations = _relations(bundle, weights, self._encoder)
+        parameters = _Parameters(bundle, weights, self._device, self._dtype)
+        self._encoder = _Encoder(bundle, parameters, self._device)
+        self._relations = _relations(bundle, weights, parameters, self._encoder)
 
     def run(
         self, input_ids: npt.NDArray[np.int64], attention_mask: npt.NDArray[np.int64], heads: Sequence[str]
@@ -167,7 +167,11 @@ def _layer(bundle: Bundle, weights: Weights, name: str) -> tuple[Tensor, Tensor]
     try:
         return weights[f"{name}.weight"], weights[f"{name}.bias"]
     except KeyError as error:
-        raise BundleError(f"{bundle.directory}: its weights lack {error}; export the bundle again") from error
+        raise _lacking(bundle, error) from error
+
+
+def _lacking(bundle: Bundle, error: KeyError) -> BundleError:
+    return BundleError(f"{bundle.directory}: its weights lack {error}; export the bundle again")
 
 
 def _weights(bundle: Bundle) -> Weights:
@@ -208,10 +212,47 @@ class _States:
     before: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class _Parameters:
+    """A bundle's weights, and where and in which precision they are wanted.
+
+    All raise BundleError where one is missing.
+    """
+
+    bundle: Bundle
+    weights: Weights
+    device: torch.device
+    dtype: torch.dtype
+
+    def table(self, name: str) -> Tensor:
+        """An embedding table."""
+        try:
+            return self.weights[f"{name}.weight"].to(self.device, self.dtype)
+        except KeyError as error:
+            raise _lacking(self.bundle, error) from error
+
+    def linear(self, *names: str) -> tuple[Tensor, Tensor]:
+        """Weights and biases, one below the other."""
+        layers = [_layer(self.bundle, self.weights, name) for name in names]
+        weight, bias = (torch.cat(parts).to(self.device, self.dtype) for parts in zip(*layers, strict=True))
+        return weight, bias
+
+    def layer(self, name: str) -> _Layer:
+        """A layer of an encoder."""
+        return (
+            self.linear(*(f"{name}.attention.self.{part}" for part in ("query", "key", "value"))),
+            self.linear(f"{name}.attention.output.dense"),
+            self.linear(f"{name}.attention.output.LayerNorm"),
+            self.linear(f"{name}.intermediate.dense"),
+            self.linear(f"{name}.output.dense"),
+            self.linear(f"{name}.output.LayerNorm"),
+        )
+
+
 class _Encoder:
     """BERT (Devlin et al. 2018) over the pieces of many sequences in one row."""
 
-    def __init__(self, bundle: Bundle, weights: Weights, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, bundle: Bundle, parameters: _Parameters, device: torch.device) -> None:
         config = json_object(bundle.directory / "config.json")
         if config.get("model_type") != "bert" or config.get("hidden_act") != "gelu":
             raise BundleError(
@@ -223,34 +264,11 @@ class _Encoder:
         )
         self._heads = int(config["num_attention_heads"])
         self._epsilon = float(config["layer_norm_eps"])
-        self._read = partial(_layer, bundle, weights)
-        self._place = (device, dtype)
-        self._embeddings = [
-            self.placed((weights[f"embeddings.{name}_embeddings.weight"], torch.zeros(0)))[0]
-            for name in ("word", "position", "token_type")
-        ]
-        self._norm = self.read("embeddings.LayerNorm")
-        self._layers = [self.layer(f"encoder.layer.{number}") for number in range(int(config["num_hidden_layers"]))]
-
-    def placed(self, *layers: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Weights and biases, one below the other, where the encoder runs and as it computes."""
-        weight, bias = (torch.cat(parts).to(*self._place) for parts in zip(*layers, strict=True))
-        return weight, bias
-
-    def read(self, *names: str) -> tuple[Tensor, Tensor]:
-        """The same of linear layers by their names. Raises BundleError where one is missing."""
-        return self.placed(*map(self._read, names))
-
-    def layer(self, name: str) -> _Layer:
-        """One layer's parameters. Raises BundleError where one is missing."""
-        return (
-            self.read(*(f"{name}.attention.self.{part}" for part in ("query", "key", "value"))),
-            self.read(f"{name}.attention.output.dense"),
-            self.read(f"{name}.attention.output.LayerNorm"),
-            self.read(f"{name}.intermediate.dense"),
-            self.read(f"{name}.output.dense"),
-            self.read(f"{name}.output.LayerNorm"),
-        )
+        tables = ("word", "position", "token_type")
+        self._embeddings = [parameters.table(f"embeddings.{name}_embeddings") for name in tables]
+        self._norm = parameters.linear("embeddings.LayerNorm")
+        layers = range(int(config["num_hidden_layers"]))
+        self._layers = [parameters.layer(f"encoder.layer.{number}") for number in layers]
 
     def run(self, ids: Tensor, types: Tensor, lengths: list[int]) -> _States:
         """The vectors of sequences that lie one after the other in `ids`."""
@@ -277,10 +295,10 @@ class _Encoder:
 class _Relations:
     """What reads stances: a layer of its own beside the encoder's last one, and two linear layers (training.tagger)."""
 
-    def __init__(self, encoder: _Encoder) -> None:
+    def __init__(self, parameters: _Parameters, encoder: _Encoder) -> None:
         self._encoder = encoder
-        self._layer = encoder.layer(f"{RELATIONS}encoder")
-        self._inner, self._outer = encoder.read(f"{RELATIONS}inner"), encoder.read(f"{RELATIONS}outer")
+        self._layer = parameters.layer(f"{RELATIONS}encoder")
+        self._inner, self._outer = parameters.linear(f"{RELATIONS}inner"), parameters.linear(f"{RELATIONS}outer")
 
     def run(self, before: Tensor, lengths: list[int]) -> Tensor:
         """`[pieces, values]` of what the encoder's last layer was given."""
@@ -289,14 +307,16 @@ class _Relations:
         return functional.linear(inner, *self._outer).float()
 
 
-def _relations(bundle: Bundle, weights: Weights, encoder: _Encoder) -> Mapping[str, _Relations]:
+def _relations(
+    bundle: Bundle, weights: Weights, parameters: _Parameters, encoder: _Encoder
+) -> Mapping[str, _Relations]:
     names = [name for name, head in bundle.manifest.heads.items() if head.kind == "relation"]
     if names and f"{RELATIONS}inner.weight" not in weights:
         raise BundleError(
             f"{bundle.directory}: its weights have none for head {names[0]!r} of kind relation; leave {WEIGHTS} out of "
             "bundle.json, and torch reads those of the graph"
         )
-    return {name: _Relations(encoder) for name in names}
+    return {name: _Relations(parameters, encoder) for name in names}
 
 
 def attention_by_sequence(query: Tensor, key: Tensor, value: Tensor, lengths: list[int]) -> Tensor:

@@ -16,7 +16,7 @@ from kafka.errors import KafkaError
 from rasad.messages import adapter, from_bytes
 from rasad.settings import TopicSettings
 from rasad.streams.access import is_refusal
-from rasad.streams.connection import Connection, unanswered, waiting_for
+from rasad.streams.connection import BrokerUnavailable, Connection, unanswered, waiting_for
 from rasad.streams.driver import DriverError
 from rasad.streams.publication import Publication
 from rasad.streams.tailing import Tail
@@ -88,11 +88,11 @@ def require_unmoved(connection: Connection, named: TopicSettings, topics: TopicS
     """
 
     def is_away(error: BaseException) -> bool:
-        return isinstance(error, KafkaError) and not is_refusal(error)
+        return isinstance(error, KafkaError | BrokerUnavailable) and not is_refusal(error)
 
     try:
         now = waiting_for("the aliases", patience_s, tenacity.retry_if_exception(is_away))(resolved, connection, named)
-    except KafkaError as error:
+    except (KafkaError, BrokerUnavailable) as error:
         if is_refusal(error):
             raise
         raise unanswered(connection, patience_s) from error

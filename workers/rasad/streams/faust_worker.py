@@ -31,6 +31,7 @@ from aiokafka.errors import (
     MessageSizeTooLargeError,
     RebalanceInProgressError,
     RecordListTooLargeError,
+    UnknownError,
     UnknownMemberIdError,
 )
 from faust.exceptions import ProducerSendError
@@ -298,7 +299,11 @@ class _Session:
         )
 
     async def _require_unmoved(self, generation: int) -> None:
-        """Raise DriverError where the group's generation is another and the outputs have been moved since."""
+        """Raise DriverError where the group's generation is another and the outputs have been moved since.
+
+        A batch that a worker takes before it learns that it is out of the group is still written where it wrote before;
+        its offsets are refused, so others write it where it belongs.
+        """
         if generation == self._unmoved_in:
             return
         settings = self._settings
@@ -550,10 +555,11 @@ async def _answers(producer: Any) -> bool:  # noqa: ANN401
     return False
 
 
-async def _group_refusal(consumer: Any) -> KafkaError | None:  # noqa: ANN401
+async def _group_refusal(consumer: Any) -> BrokerResponseError | None:  # noqa: ANN401
     """What the group's coordinator refuses this member for good; what passes, the client tries again once it is told.
 
-    Raises what ended the client's part in the group by a mistake of its own; where its thread is gone, Faust tells why.
+    Raises DriverError where the client has given up its part in the group, or is refused by an error that it has no
+    name for. Where its thread is gone, Faust tells why.
     """
     try:
         async with asyncio.timeout(_ANSWER_WITHIN_S):
@@ -562,8 +568,15 @@ async def _group_refusal(consumer: Any) -> KafkaError | None:  # noqa: ANN401
         if not (error.retriable or isinstance(error, _OVERTAKEN)):
             return error
         log.warning("the group's coordinator answered with an error; trying again", error=repr(error))
-    except (TimeoutError, KafkaError, RuntimeError) as error:
-        log.debug("the group's coordinator did not answer; trying again", error=repr(error))
+    except KafkaError as error:
+        if repr(UnknownError()) in str(error):
+            raise DriverError(
+                "the group refuses this member, and the client has no name for the reason: another process may have "
+                "its worker.instance_id, or the group may be full (group.max.size); the broker's log says which"
+            ) from error
+        log.warning("the group's coordinator did not answer; trying again", error=repr(error))
+    except (TimeoutError, RuntimeError) as error:
+        log.debug("the consumer's thread did not answer", error=repr(error))
     return None
 
 

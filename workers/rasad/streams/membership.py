@@ -197,17 +197,22 @@ class Membership:
         return offset
 
     def _settle_starts(self) -> None:
-        """Start each fresh partition at its committed offset; where it has none, commit where it starts.
+        """Start each fresh partition at its committed offset, or at the first that is left behind it.
 
-        So its next owner starts there too, whatever has arrived until then.
+        Where it starts elsewhere, as where it has none, that is committed: its next owner starts there too, whatever
+        has arrived until then.
         """
+        beginnings_tell = True
         for partition in tuple(self._tenures.fresh):
             try:
-                start = self.committed(partition)
-                if start is not None:
-                    start = self._first_left(partition, start)
-                else:
+                committed = self.committed(partition)
+                if committed is None:
                     start = self._first_of_all(partition)
+                else:
+                    left = self._first_left(partition, committed) if beginnings_tell else None
+                    beginnings_tell = left is not None
+                    start = committed if left is None else left
+                if start != committed:
                     self._consumer.commit(committing({partition: start}), timeout_ms=_ANSWER_WITHIN_MS)
                 self._consumer.seek(partition, start)
                 self._unfinished[partition] = self._expected[partition] = start
@@ -216,12 +221,15 @@ class Membership:
                 return
             self._tenures.fresh.discard(partition)
 
-    def _first_left(self, partition: TopicPartition, committed: int) -> int:
-        """The committed offset, or the first one that retention has left behind it."""
-        beginnings: dict[TopicPartition, int] = {}
-        # A partition without a leader cannot say; once it has one, the client finds out by itself.
-        with suppress(RetriableError):
+    def _first_left(self, partition: TopicPartition, committed: int) -> int | None:
+        """The committed offset, or the first one that retention has left behind it.
+
+        None where no leader tells within a second: once the partition has one, the client finds out by itself.
+        """
+        try:
             beginnings = self._consumer.beginning_offsets([partition], timeout_ms=_ANSWER_WITHIN_MS)
+        except RetriableError:
+            return None
         return first_left({partition: committed}, beginnings).get(partition, committed)
 
     def _first_of_all(self, partition: TopicPartition) -> int:

@@ -27,6 +27,7 @@ from faust.types.tuples import TP, ack_lock
 from mode.utils.futures import notify
 
 from rasad.streams.connection import BrokerUnavailable
+from rasad.streams.driver import DriverError
 from rasad.streams.retention import first_left
 from rasad.streams.unreadable import UnreadableRecord
 
@@ -109,9 +110,11 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[mis
         consumer = self._ensure_consumer()
         offsets = {partition: await consumer.committed(partition) for partition in consumer.assignment()}
         fresh = [partition for partition, offset in offsets.items() if offset is None]
-        offsets |= first_left(offsets, await self._beginnings(consumer, [*offsets.keys() - fresh]))
-        if fresh:
-            offsets |= await self._start(consumer, fresh)
+        left = first_left(offsets, await self._beginnings(consumer, [*offsets.keys() - fresh]))
+        begun = await self._firsts(consumer, fresh) if fresh else {}
+        if moved := {**left, **begun}:
+            await self._settle(consumer, moved)
+        offsets |= moved
         assigned = consumer.assignment()
         sought = {partition: offset for partition, offset in offsets.items() if partition in assigned}
         # From here to the count nothing awaits, so that a fetch comes before all of these seeks or after all.
@@ -130,16 +133,19 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[mis
                 return beginnings
         return {}
 
-    async def _start(self, consumer: Any, fresh: list[Any]) -> Mapping[Any, int]:  # noqa: ANN401
-        """Where a group without committed offsets starts, committed at once: the next member starts there too."""
+    async def _firsts(self, consumer: Any, fresh: list[Any]) -> Mapping[Any, int]:  # noqa: ANN401
+        """Where a group without committed offsets starts."""
         at_end = self.consumer.transport.fresh_at_end
         starts: Mapping[Any, int] = await (consumer.end_offsets(fresh) if at_end else consumer.beginning_offsets(fresh))
+        return starts
+
+    async def _settle(self, consumer: Any, starts: Mapping[Any, int]) -> None:  # noqa: ANN401
+        """Commit where partitions are started, at once: the next member starts there too."""
         assigned = consumer.assignment()
         try:
-            await consumer.commit({partition: starts[partition] for partition in fresh if partition in assigned})
+            await consumer.commit({each: offset for each, offset in starts.items() if each in assigned})
         except CommitFailedError:
             self.log.info("The group rebalances again before its first offsets are committed")
-        return starts
 
     async def _fetch_records(self, *arguments: Any, **named: Any) -> Fetched:  # noqa: ANN401
         consumer = self._ensure_consumer()
@@ -153,7 +159,8 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[mis
             raise UnreadableRecord.in_fetch(self.app.conf.id, partition, offset) from error
         known = {partition: consumer.highwater(partition) for partition in consumer.assignment()}
         self.highwaters = {partition: end for partition, end in known.items() if end is not None}
-        self.positions = dict(_positions(consumer))
+        # Where records are still to be handed out, the client stands behind them.
+        self.positions = {partition: offset for partition, offset in _positions(consumer) if partition not in records}
         return Fetched(records, self.seeks)
 
     async def check_group(self) -> None:
@@ -165,8 +172,19 @@ class ConsumerThread(faust_aiokafka.AIOKafkaConsumerThread):  # type: ignore[mis
 
     async def _check_group(self) -> None:
         coordinator = self._consumer and self._consumer._coordinator  # noqa: SLF001
-        if coordinator is not None:
-            coordinator.check_errors()
+        if coordinator is None:
+            return
+        if (ended := _failure(coordinator._coordination_task)) is not None:  # noqa: SLF001
+            raise DriverError(f"the client ended its part in the group: {ended!r}; start the worker again")
+        if _failure(coordinator._heartbeat_task) is not None:  # noqa: SLF001
+            # A join alone begins them anew.
+            coordinator.request_rejoin()
+        coordinator.check_errors()
+
+
+def _failure(task: asyncio.Task[Any] | None) -> BaseException | None:
+    """What a task ended with, if it has and not well."""
+    return task.exception() if task is not None and task.done() and not task.cancelled() else None
 
 
 def _positions(consumer: Any) -> Iterator[tuple[Any, int]]:  # noqa: ANN401

@@ -20,6 +20,7 @@ from kafka.errors import (
     CommitFailedError,
     IllegalGenerationError,
     KafkaError,
+    LeaderNotAvailableError,
     LogTruncationError,
     NoOffsetForPartitionError,
     OffsetOutOfRangeError,
@@ -92,9 +93,13 @@ def record_of(message: Any) -> Record:  # noqa: ANN401
 def offsets_at(consumer: KafkaConsumer, partitions: list[TopicPartition], start: Start) -> dict[int, int]:
     """The offset that `start` means in each partition now.
 
-    Raises ValueError for a time without a zone or before 1970, and DriverError for an offset past a partition's end.
+    Raises ValueError for a time without a zone or before 1970, DriverError for an offset past a partition's end, and
+    kafka.errors.RetriableError where a partition has no leader.
     """
-    beginnings, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
+    try:
+        beginnings, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
+    except KeyError as error:  # kafka-python 3.0.12 asks no one about such a partition, and looks for the answer
+        raise LeaderNotAvailableError(f"{error} has no leader") from error
     match start:
         case "beginning":
             found = beginnings
