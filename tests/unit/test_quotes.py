@@ -219,6 +219,26 @@ def test_a_verb_behind_its_labelled_subject_has_its_object_behind_it(parted: str
     assert quote.speaker == speaker
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (
+            "وقال السراج ردا على سؤال صحافيين عن [محادثات وقف النار، إنه يجب أن تكون هناك رسالة]",
+            "إنه يجب أن تكون هناك رسالة",
+        ),
+        ("وقال السراج في رده على سؤال حول [موعد القمة، أن الموعد لم يحدد بعد]", "أن الموعد لم يحدد بعد"),
+        ("وقال السراج عن [المحادثات، إنها لم تبدأ بعد]", "المحادثات، إنها لم تبدأ بعد"),
+        ("وقال السراج ردا على سؤال عن [المحادثات التي لم تبدأ بعد]", "المحادثات التي لم تبدأ بعد"),
+        ("وطرح سؤالا. وقال السراج عن [المحادثات، إنها لم تبدأ بعد]", "المحادثات، إنها لم تبدأ بعد"),
+    ],
+)
+def test_an_answer_begins_behind_what_was_asked(asked: str, said: str) -> None:
+    content = asked[asked.index("[") + 1 : -1]
+    text = asked.replace("[", "").replace("]", "")
+    (quote,) = read(text, [("cue", "وقال"), ("speaker", "السراج"), ("indirect", content)])
+    assert text[quote.start : quote.end] == said
+
+
 def test_an_outlet_that_is_told_does_not_speak() -> None:
     text = "وصل سامي الخطيب، وقال لوكالة رويترز إن الخطة جاهزة."
     (quote,) = read(

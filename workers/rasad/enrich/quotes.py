@@ -78,6 +78,13 @@ _RELAYED: Final = re.compile(r"(?:^|\s)[وف]?[يت]?نقل(?:ت|وا)?(?:ه|ه�
 """A reporting word, normalised, whose subject only passes on what somebody else said: `نقلت رويترز عن الوزير قوله`."""
 _FROM: Final = re.compile(r"\bعن\b")
 
+_ASKED: Final = re.compile(
+    rf"سؤال[^.!?؟{LINE_BREAKS}]{{0,80}}[^\S{LINE_BREAKS}](?:عن|حول|بشأن|بخصوص)[^\S{LINE_BREAKS}]+\Z"
+)
+_ASKED_WITHIN: Final = 100
+"""How many characters before a content may tell that it begins with what somebody was asked about."""
+_ANSWER: Final = re.compile(r"[،,]\s*(?=(?:[إا]ن|أن)(?:ه|ها|هم|نا|ني)?\b)")
+
 _DEFINITE: Final = re.compile(rf"[^\S{LINE_BREAKS}]+(ا[{DELETED}]*+ل[{DELETED}]*+(?:\w[{DELETED}]*+){{2,}})")
 _OUTLET_NOUN: Final = "(?:وكالة|صحيفة|جريدة|مجلة|قناة|شبكة|موقع|إذاعة|تلفزيون)(?: ال[أا]نباء)?"
 _OUTLET: Final = re.compile(rf"[^\S{LINE_BREAKS}]+{_OUTLET_NOUN}(?=[^\S{LINE_BREAKS}])")
@@ -146,6 +153,15 @@ def statements(found: Sequence[Part], text: str) -> list[Part]:
     cues = cues_of(contents, [part for part in joined if part.kind == "cue"])
     strays = {part for part, cue in zip(contents, cues, strict=True) if _is_stray(text[part.start : part.end], cue)}
     return [part for part in joined if part not in strays]
+
+
+def _said_from(content: Part, text: str) -> int:
+    """Where what was said begins: in `ردا على سؤال عن المحادثات، إنه يجب` at `إنه`, behind what was asked."""
+    start = content.start
+    if content.kind == "direct" or _ASKED.search(text, max(0, start - _ASKED_WITHIN), start) is None:
+        return start
+    answer = _ANSWER.search(text, start, content.end)
+    return start if answer is None else answer.end()
 
 
 def _is_stray(words: str, cue: Part | None) -> bool:
@@ -249,7 +265,7 @@ class _Scene:
             entity = None if speaker is None or speaker.entity is None else self._index.entities[speaker.entity]
             yield Quote(
                 field=content.field,
-                start=content.start,
+                start=_said_from(content, self._text),
                 end=content.end,
                 kind="direct" if content.kind == "direct" else "indirect",
                 cue=None if cue is None else self._text[cue.start : cue.end],
