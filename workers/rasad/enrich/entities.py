@@ -189,8 +189,8 @@ def name_key(canonical: str) -> str:
     key = search_key(canonical)
     words = " ".join(_MARKS.sub(" ", key).split()) or key
     words = _PLURAL.sub(r"\1ين", words).replace("اميرك", "امريك")
-    words = _FATHER_OF.sub("ابو", _COMPOUND.sub("عبد", words))
-    words = _OF_FAITH.sub(r"\1", words)
+    words = _OF_FAITH.sub(r"\1", _COMPOUND.sub("عبد", words))
+    words = _FATHER_OF.sub("ابو", words)
     return _STATES.get(words, words)
 
 
