@@ -194,7 +194,7 @@ def test_a_cutover_whose_group_cannot_be_set_leaves_nothing_behind(
     assert standing(connection, group, topics.raw) == {0: 1}
 
 
-@pytest.mark.parametrize("exactly_once", [False, True])
+@pytest.mark.parametrize("exactly_once", [pytest.param(False, marks=pytest.mark.soak), True])
 def test_a_worker_cut_off_during_a_cutover_ends_before_it_writes(
     connection: Connection, ordered_topics: TopicSettings, group: str, exactly_once: bool
 ) -> None:

@@ -295,6 +295,7 @@ def test_a_group_without_an_offset_starts_where_the_settings_say(
     assert [outcome.place for outcome in outcomes] == places
 
 
+@pytest.mark.soak
 def test_a_spare_member_takes_over_and_nothing_in_the_environment_lets_it_go(
     connection: Connection, ordered_topics: TopicSettings, group: str
 ) -> None:
