@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import random
-import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import typer
 
 from benchmarks import articles, machine
-from benchmarks.measuring import percentile
-from benchmarks.options import DataOption, QuickOption, progress
+from benchmarks.measuring import interleaved, percentile
+from benchmarks.options import DataOption, QuickOption
 from benchmarks.tables import Report, figure, whole
 from rasad.enrich.claim_stances import article_stems
 from rasad.enrich.claims import ClaimIndex, Gate
@@ -40,16 +39,6 @@ def drawn_claims(texts: Sequence[str], count: int) -> list[Claim]:
     return claims
 
 
-def median_ms(work: Callable[[], object]) -> float:
-    """Milliseconds that `work` takes, the median of several times."""
-    seconds = []
-    for _ in range(REPEATED):
-        begun = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - begun)
-    return statistics.median(seconds) * 1000
-
-
 def measure(report: Report, size: int, read: Sequence[Document], sources: Sequence[str]) -> None:
     """Build an index of `size` claims, change one of them, and hold it against every article."""
     claims = drawn_claims(sources, size)
@@ -63,10 +52,12 @@ def measure(report: Report, size: int, read: Sequence[Document], sources: Sequen
         changed.matches(article_stems(document), gate)
         seconds.append(time.perf_counter() - before)
         passing.append(len(changed.matches(article_stems(document), everything)))
+    ways = {"build": lambda: ClaimIndex(claims), "change": lambda: index.changed(other)}
+    timings = interleaved(ways, REPEATED, name=f"{whole(size)} claims")
     report.add(
         whole(size),
-        figure(median_ms(lambda: ClaimIndex(claims))),
-        figure(median_ms(lambda: index.changed(other))),
+        figure(timings.median("build") * 1000),
+        figure(timings.median("change") * 1000),
         figure(percentile(seconds, 0.5) * 1000),
         figure(percentile(seconds, 0.99) * 1000),
         figure(sum(passing) / len(passing)),
@@ -88,10 +79,8 @@ def main(data: DataOption = None, quick: QuickOption = False) -> None:
         numeric=0,
     )
     sizes = SIZES[:3] if quick else SIZES
-    with progress("claims", len(sizes)) as done:
-        for number, size in enumerate(sizes, 1):
-            measure(report, size, read, sources)
-            done(number)
+    for size in sizes:
+        measure(report, size, read, sources)
     report.notes += [
         f"{len(drawn)} articles of {articles.origin(data)}; claims are {_SHORTEST} to {_LONGEST} words of theirs",
         f"build, change one: the median of {REPEATED}; an article: its stems summed up, and its claims found by them",
