@@ -27,21 +27,13 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Final, Generic, Literal, Self, TypedDict, TypeVar, Unpack, overload
 
-from kafka import TopicPartition
-from kafka.errors import (
-    CommitFailedError,
-    IllegalGenerationError,
-    KafkaError,
-    RebalanceInProgressError,
-    UnknownMemberIdError,
-)
-from kafka.structs import OffsetAndMetadata
+from kafka.errors import KafkaError
 
 from rasad import broker
 from rasad.messages import DeadLetter, EnrichedEvent, EntityRecord, Record, StanceRecord
 from rasad.settings import Settings, load
 from rasad.streams.aliases import ALIASED, resolve
-from rasad.streams.connection import ANSWER_WITHIN_S, BrokerUnavailable, Connection, wait_for_broker
+from rasad.streams.connection import BrokerUnavailable, Connection, wait_for_broker
 from rasad.streams.driver import DriverError
 from rasad.streams.recent_ids import RecentIds
 from rasad.streams.selection import Selection, StanceFilter
@@ -63,7 +55,6 @@ REMEMBERED: Final = 10_000
 of it, once its session has run out: hundreds of records, not thousands, lie between a message and its copy."""
 AUTO_COMMIT_EVERY_S: Final = 5.0
 _WAIT_S: Final = 0.5
-_OVERTAKEN: Final = (CommitFailedError, RebalanceInProgressError, IllegalGenerationError, UnknownMemberIdError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,24 +96,6 @@ class Plan(Generic[Message]):
     look_every_s: float = LOOK_EVERY_S
 
 
-class _Reader(TopicReader):
-    """A reader that can commit, as a member of its group, of another topic than its own."""
-
-    def commit_left(self, topic: str, offsets: Mapping[int, int]) -> bool:
-        """Commit the next offsets of a topic that was left. False where a later commit may do what this one did not.
-
-        Raises nothing: the topic may be gone by now, and the worst is that messages are given again.
-        """
-        wanted = {TopicPartition(topic, number): OffsetAndMetadata(offset) for number, offset in offsets.items()}
-        try:
-            self._consumer.commit(wanted, timeout_ms=round(ANSWER_WITHIN_S * 1000))
-        except KafkaError as error:
-            told = {"topic": topic, "error": repr(error)}
-            log.warning("a commit failed of a topic that was cut over; its messages may be given again", extra=told)
-            return self.answered and not isinstance(error, _OVERTAKEN)
-        return True
-
-
 class Subscription(Generic[Message]):
     """Messages of a topic as they come: iterate over it, or over `received()` for where each one came from.
 
@@ -132,7 +105,7 @@ class Subscription(Generic[Message]):
 
     def __init__(self, plan: Plan[Message]) -> None:
         self.plan = plan
-        self._reader: _Reader | None = None
+        self._reader: TopicReader | None = None
         self._in_hand: Record | None = None
         self._finished: dict[int, int] = {}
         self._committed: dict[int, int] = {}
@@ -288,9 +261,9 @@ class Subscription(Generic[Message]):
         except KafkaError as error:
             raise DriverError(f"Kafka does not say where {plan.topic} leads ({error!r}); try again") from error
 
-    def _reader_of(self, topic: str, start: Start) -> _Reader:
+    def _reader_of(self, topic: str, start: Start) -> TopicReader:
         plan = self.plan
-        reader = _Reader(
+        reader = TopicReader(
             plan.connection,
             topic,
             start=start,
@@ -307,7 +280,7 @@ class Subscription(Generic[Message]):
             raise
         return reader
 
-    def _follow(self, reader: _Reader) -> _Reader:
+    def _follow(self, reader: TopicReader) -> TopicReader:
         """The reader to go on with: another topic's once the plan's has been cut over and nothing is left to read.
 
         See `rasad.streams.aliases`.
@@ -338,7 +311,7 @@ class Subscription(Generic[Message]):
         self._reader = self._reader_of(self._topic, start)
         return self._reader
 
-    def _leave(self, reader: _Reader) -> None:
+    def _leave(self, reader: TopicReader) -> None:
         """Let the reader of a topic go that was cut over, and remember what the caller has yet to commit of it."""
         if self.plan.auto_commit:
             self._commit(reader, with_hand=False)
@@ -350,7 +323,7 @@ class Subscription(Generic[Message]):
         if owed and self.plan.group is not None:
             self._left[self._topic] = owed
 
-    def _opened(self) -> _Reader:
+    def _opened(self) -> TopicReader:
         if self._reader is None:
             raise DriverError("the subscription is closed: use it within its `with` block")
         return self._reader
@@ -389,7 +362,7 @@ class Subscription(Generic[Message]):
             positions[hand.partition] = hand.offset
         return {partition: offset for partition, offset in positions.items() if offset is not None}
 
-    def _commit(self, reader: _Reader, *, with_hand: bool) -> None:
+    def _commit(self, reader: TopicReader, *, with_hand: bool) -> None:
         """Commit what is new of the partitions that are still ours and of which something is finished."""
         self._commit_at = time.monotonic() + AUTO_COMMIT_EVERY_S
         # Positions lie after the last record and what is no record, such as the markers of transactions.

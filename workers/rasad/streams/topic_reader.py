@@ -303,6 +303,20 @@ class TopicReader:
             self._uncommitted.pop(partition, None)
         return True
 
+    def commit_left(self, topic: str, offsets: Mapping[int, int]) -> bool:
+        """Commit, as a member of the group, the next offsets of a topic that was left for this one.
+
+        False where a later commit may do what this one did not. Raises nothing: the topic may be gone by now, and the
+        worst is that messages are given again.
+        """
+        try:
+            self._consumer.commit(_committable(topic, offsets), timeout_ms=round(ANSWER_WITHIN_S * 1000))
+        except KafkaError as error:
+            told = {"topic": topic, **_told(error)}
+            log.warning("a commit failed of a topic that was cut over; its messages may be given again", extra=told)
+            return self.answered and not isinstance(error, _OVERTAKEN)
+        return True
+
     def _start(self, partitions: Iterable[TopicPartition]) -> None:
         """Start partitions that the group has no offset of."""
         for each in partitions:
