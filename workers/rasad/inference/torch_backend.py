@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -57,11 +57,10 @@ class TorchBackend:
         chosen = precision or ("bf16" if self._device.type == "cuda" or has_bf16(_processor()) else "fp32")
         self._dtype = torch.bfloat16 if chosen == "bf16" else torch.float32
         self.name = f"torch {self._device.type} {chosen}"
-        weights = _weights(bundle)
-        self._heads = _heads(bundle, weights, self._device)
-        parameters = _Parameters(bundle, weights, self._device, self._dtype)
-        self._encoder = _Encoder(bundle, parameters, self._device)
-        self._relations = _relations(bundle, weights, parameters, self._encoder)
+        parameters = _Parameters(bundle, _weights(bundle), self._device, self._dtype)
+        self._heads = _heads(parameters)
+        self._encoder = _Encoder(parameters)
+        self._relations = _relations(parameters, self._encoder)
 
     def run(
         self, input_ids: npt.NDArray[np.int64], attention_mask: npt.NDArray[np.int64], heads: Sequence[str]
@@ -143,35 +142,24 @@ class _Heads:
         return torch.tanh(functional.linear(joined, *self.projection))
 
 
-def _heads(bundle: Bundle, weights: Weights, device: torch.device) -> _Heads:
-    pairs = f"{PROJECTION}weight" in weights
+def _heads(parameters: _Parameters) -> _Heads:
+    """The layers of all heads but those of kind relation, in fp32. Raises BundleError."""
+    bundle, exact = parameters.bundle, replace(parameters, dtype=torch.float32)
+    pairs = f"{PROJECTION}weight" in parameters.weights
     layers: dict[str, tuple[Tensor, Tensor]] = {}
     for name, head in bundle.manifest.heads.items():
         if head.kind == "relation":
             continue
         if (head.kind == "sequence") != pairs:
             raise BundleError(f"{bundle.directory}: its weights have no layers for head {name!r} of kind {head.kind}")
-        layer = _layer(bundle, weights, f"{HEADS}{name}")
+        layer = exact.linear(f"{HEADS}{name}")
         if len(layer[0]) != len(head.labels):
             raise BundleError(
                 f"{bundle.directory}: its weights give head {name!r} {len(layer[0])} labels, bundle.json lists "
                 f"{len(head.labels)}"
             )
-        layers[name] = (layer[0].float().to(device), layer[1].float().to(device))
-    projection = tuple(each.float().to(device) for each in _layer(bundle, weights, "projection")) if pairs else None
-    return _Heads(layers, projection)
-
-
-def _layer(bundle: Bundle, weights: Weights, name: str) -> tuple[Tensor, Tensor]:
-    """Weight and bias."""
-    try:
-        return weights[f"{name}.weight"], weights[f"{name}.bias"]
-    except KeyError as error:
-        raise _lacking(bundle, error) from error
-
-
-def _lacking(bundle: Bundle, error: KeyError) -> BundleError:
-    return BundleError(f"{bundle.directory}: its weights lack {error}; export the bundle again")
+        layers[name] = layer
+    return _Heads(layers, exact.linear("projection") if pairs else None)
 
 
 def _weights(bundle: Bundle) -> Weights:
@@ -224,17 +212,16 @@ class _Parameters:
     device: torch.device
     dtype: torch.dtype
 
-    def table(self, name: str) -> Tensor:
-        """An embedding table."""
+    def stacked(self, *names: str) -> Tensor:
+        """Tables or vectors, one below the other."""
         try:
-            return self.weights[f"{name}.weight"].to(self.device, self.dtype)
+            return torch.cat([self.weights[name] for name in names]).to(self.device, self.dtype)
         except KeyError as error:
-            raise _lacking(self.bundle, error) from error
+            raise BundleError(f"{self.bundle.directory}: its weights lack {error}; export the bundle again") from error
 
     def linear(self, *names: str) -> tuple[Tensor, Tensor]:
         """Weights and biases, one below the other."""
-        layers = [_layer(self.bundle, self.weights, name) for name in names]
-        weight, bias = (torch.cat(parts).to(self.device, self.dtype) for parts in zip(*layers, strict=True))
+        weight, bias = (self.stacked(*(f"{name}.{part}" for name in names)) for part in ("weight", "bias"))
         return weight, bias
 
     def layer(self, name: str) -> _Layer:
@@ -252,20 +239,21 @@ class _Parameters:
 class _Encoder:
     """BERT (Devlin et al. 2018) over the pieces of many sequences in one row."""
 
-    def __init__(self, bundle: Bundle, parameters: _Parameters, device: torch.device) -> None:
-        config = json_object(bundle.directory / "config.json")
+    def __init__(self, parameters: _Parameters) -> None:
+        directory = parameters.bundle.directory
+        config = json_object(directory / "config.json")
         if config.get("model_type") != "bert" or config.get("hidden_act") != "gelu":
             raise BundleError(
-                f"{bundle.directory}: a {config.get('model_type')} model with {config.get('hidden_act')}; torch runs "
+                f"{directory}: a {config.get('model_type')} model with {config.get('hidden_act')}; torch runs "
                 "BERT with gelu alone: set models.backend to onnx"
             )
         self._attend: Callable[[Tensor, Tensor, Tensor, list[int]], Tensor] = (
-            varlen_attention if device.type == "cuda" else attention_by_sequence
+            varlen_attention if parameters.device.type == "cuda" else attention_by_sequence
         )
         self._heads = int(config["num_attention_heads"])
         self._epsilon = float(config["layer_norm_eps"])
         tables = ("word", "position", "token_type")
-        self._embeddings = [parameters.table(f"embeddings.{name}_embeddings") for name in tables]
+        self._embeddings = [parameters.stacked(f"embeddings.{name}_embeddings.weight") for name in tables]
         self._norm = parameters.linear("embeddings.LayerNorm")
         layers = range(int(config["num_hidden_layers"]))
         self._layers = [parameters.layer(f"encoder.layer.{number}") for number in layers]
@@ -307,11 +295,10 @@ class _Relations:
         return functional.linear(inner, *self._outer).float()
 
 
-def _relations(
-    bundle: Bundle, weights: Weights, parameters: _Parameters, encoder: _Encoder
-) -> Mapping[str, _Relations]:
+def _relations(parameters: _Parameters, encoder: _Encoder) -> Mapping[str, _Relations]:
+    bundle = parameters.bundle
     names = [name for name, head in bundle.manifest.heads.items() if head.kind == "relation"]
-    if names and f"{RELATIONS}inner.weight" not in weights:
+    if names and f"{RELATIONS}inner.weight" not in parameters.weights:
         raise BundleError(
             f"{bundle.directory}: its weights have none for head {names[0]!r} of kind relation; leave {WEIGHTS} out of "
             "bundle.json, and torch reads those of the graph"
